@@ -27,6 +27,20 @@ class _Entry(msgspec.Struct, frozen=True):
     by: str
 
 
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what servers have left that were killed while they wrote."""
+    for path in folder.glob(f"{_FILE}.*"):
+        pid = path.suffix.removeprefix(".")
+        try:
+            if pid.isdecimal():
+                os.kill(int(pid), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (OSError, OverflowError):
+            # Another user's process.
+            continue
+
+
 class ProbeResultFile:
     """Stores results in a file; a result is valid for the same version of ccproxy.
 
@@ -55,6 +69,7 @@ class ProbeResultFile:
         new_file = self._path.with_name(f"{_FILE}.{os.getpid()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _remove_unfinished(self._path.parent)
             new_file.write_bytes(msgspec.json.encode(kept))
             new_file.replace(self._path)
         except OSError as error:

@@ -56,7 +56,7 @@ class Runtime:
 
     def open(self) -> None:
         """Create the directory; with ``--demo``, start the scripted Messages API."""
-        self._folder = RuntimeDirectory()
+        self._folder = RuntimeDirectory(self.environment)
         self._found = None
         if self._settings.demo:
             api = FakeMessagesAPI(demo_script, self._reactor)

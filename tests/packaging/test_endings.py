@@ -115,7 +115,13 @@ def test_only_what_is_ours_and_nobodys_is_removed(
     (place / "ccproxy-link").symlink_to(elsewhere)
     (place / "ccproxy-dead").mkdir()
     (place / "ccproxy-dead" / "owner").touch()
-    first, second = RuntimeDirectory(), RuntimeDirectory()
+    # A server was killed while it made them.
+    for name in ("empty", "unlocked"):
+        (place / f"ccproxy-{name}").mkdir()
+    (place / "ccproxy-unlocked" / "owner.new").touch()
+    for name in ("empty", "unlocked"):
+        os.utime(place / f"ccproxy-{name}", (0, 0))
+    first, second = [RuntimeDirectory({"HOME": str(tmp_path)}) for _ in range(2)]
     assert first.path.stat().st_mode & 0o777 == 0o700
     left = {"ccproxy-other", "ccproxy-young", "ccproxy-link"}
     both = {first.path.name, second.path.name}
@@ -124,3 +130,35 @@ def test_only_what_is_ours_and_nobodys_is_removed(
     first.remove()
     second.remove()
     assert {entry.name for entry in place.iterdir()} == left
+
+
+def test_files_of_killed_clis_are_removed(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    living = RuntimeDirectory({})
+    dead = place / "ccproxy-dead"
+    own_home = dead / "home"
+    sockets = tmp_path / "cc-socks"
+    sockets.mkdir()
+    for home, pid, cwd in (
+        (tmp_path, 101, dead / "cwd"),
+        (own_home, 102, dead / "cwd"),
+        (tmp_path, 103, living.path / "cwd"),
+        (tmp_path, 104, tmp_path),
+    ):
+        sessions = home / ".claude" / "sessions"
+        sessions.mkdir(parents=True, exist_ok=True)
+        socket = sockets / f"{pid}.sock"
+        socket.touch()
+        entry = {"cwd": str(cwd), "messagingSocketPath": str(socket)}
+        (sessions / f"{pid}.json").write_text(json.dumps(entry))
+        (sessions / f"{pid}.a.key").touch()
+    (tmp_path / ".claude" / "sessions" / "105.json").write_text("{")
+    (dead / "owner").touch()
+    other = RuntimeDirectory({"HOME": str(tmp_path)})
+    left = {path.name for path in tmp_path.rglob("*.*") if path.name[0] == "1"}
+    kept = {f"{pid}{end}" for pid in (103, 104) for end in (".json", ".a.key", ".sock")}
+    assert left == {*kept, "105.json"}
+    for directory in (living, other):
+        directory.remove()

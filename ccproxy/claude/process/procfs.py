@@ -58,6 +58,7 @@ def is_stopped(pid: int, proc: Path = _PROC) -> bool:
 
 class _SessionEntry(msgspec.Struct, rename="camel"):
     messaging_socket_path: str = ""
+    cwd: str = ""
 
 
 def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
@@ -67,17 +68,40 @@ def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
     and the CLI's socket. The socket is outside the temporary folder if the path of the
     folder is too long.
     """
-    home = Path(environment.get("HOME") or "/")
-    config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
-    found = list((config / "sessions").glob(f"{pid}.*"))
+    found = list(_sessions(environment).glob(f"{pid}.*"))
     for entry in found:
         if entry.name == f"{pid}.json":
-            with suppress(OSError, msgspec.DecodeError):
-                session = msgspec.json.decode(entry.read_bytes(), type=_SessionEntry)
-                socket = Path(session.messaging_socket_path)
-                if socket.name == f"{pid}.sock":
-                    found.append(socket)
+            socket = Path(_session(entry).messaging_socket_path)
+            if socket.name == f"{pid}.sock":
+                found.append(socket)
     return found
+
+
+def leftovers_in(environment: Mapping[str, str], folder: Path) -> Sequence[Path]:
+    """The files of `leftovers` of all processes that worked in a folder.
+
+    Args:
+        environment: that of the processes.
+        folder: no process uses it any more.
+    """
+    return [
+        path
+        for entry in _sessions(environment).glob("*.json")
+        if entry.stem.isdecimal() and Path(_session(entry).cwd).is_relative_to(folder)
+        for path in leftovers(environment, int(entry.stem))
+    ]
+
+
+def _sessions(environment: Mapping[str, str]) -> Path:
+    home = Path(environment.get("HOME") or "/")
+    return Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude") / "sessions"
+
+
+def _session(entry: Path) -> _SessionEntry:
+    try:
+        return msgspec.json.decode(entry.read_bytes(), type=_SessionEntry)
+    except (OSError, msgspec.DecodeError):
+        return _SessionEntry()
 
 
 def kill_each(pids: Iterable[int]) -> None:

@@ -11,16 +11,19 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from twisted.logger import Logger
 
-from ccproxy.claude.process.procfs import kill_each, processes_in
+from ccproxy.claude.process.procfs import kill_each, leftovers_in, processes_in
 
 _PREFIX = "ccproxy-"
 _LOCK = "owner"
+# No server takes so long from the folder to the lock.
+_MAKING_SECONDS = 3600.0
 
 
 class RuntimeDirectory:
@@ -28,11 +31,15 @@ class RuntimeDirectory:
 
     Attributes:
         path: the folder; only this user can read it.
+
+    Args:
+        environment: that of the CLIs, whose files may be elsewhere.
     """
 
     _log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._remove_abandoned(Path(tempfile.gettempdir()))
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         # Renamed after it is locked, so that its final name is always locked.
@@ -48,13 +55,38 @@ class RuntimeDirectory:
 
     def _remove_abandoned(self, place: Path) -> None:
         for folder in place.glob(f"{_PREFIX}*"):
+            if _never_began(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
             with _abandoned(folder) as is_abandoned:
                 if is_abandoned:
                     kill_each(processes_in(folder))
+                    for path in self._leftovers(folder):
+                        path.unlink(missing_ok=True)
                     shutil.rmtree(folder, ignore_errors=True)
                     self._log.info(
                         "removed the folder of a killed server: {f}", f=folder
                     )
+
+    def _leftovers(self, folder: Path) -> Iterator[Path]:
+        """The files that killed CLIs have left outside of their server's folder."""
+        environments = [self._environment]
+        # The folder may have a home of its own, which names sockets elsewhere.
+        environments += [{"HOME": str(home)} for home in folder.glob("*/")]
+        for environment in environments:
+            yield from leftovers_in(environment, folder)
+
+
+def _never_began(folder: Path) -> bool:
+    """Whether a server was killed while it made the folder, long ago."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+        about = folder.lstat()
+    except OSError:
+        return False
+    is_own = stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid()
+    is_old = time.time() - about.st_mtime > _MAKING_SECONDS
+    return is_own and is_old and names <= {f"{_LOCK}.new"}
 
 
 @contextmanager

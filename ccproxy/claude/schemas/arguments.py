@@ -24,7 +24,7 @@ from msgspec import Raw
 
 from ccproxy.claude.schemas.shape import check_shape
 from ccproxy.claude.schemas.subschemas import target_of
-from ccproxy.claude.schemas.text_limits import SCHEMA_LIMITS
+from ccproxy.claude.schemas.text_limits import TOOL_SCHEMA_LIMITS
 from ccproxy.claude.schemas.upgrade import may_be_older, upgraded
 from ccproxy.core.errors import InvalidRequest
 
@@ -79,7 +79,7 @@ def argument_schema(given: Raw, at: str, *, is_checked: bool) -> ArgumentSchema:
         InvalidRequest: ``given`` is not a JSON Schema of type object, or is too large.
     """
     if len(memoryview(given)) > _SMALL_BYTES:
-        excess = SCHEMA_LIMITS.excess(bytes(given))
+        excess = TOOL_SCHEMA_LIMITS.excess(bytes(given))
         if excess is not None:
             raise InvalidRequest(f"`{at}` is too large: {excess}", param=at)
     try:

@@ -312,7 +312,14 @@ def test_findings_are_kept_on_disk(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     binary, other = BinaryID("/a", 1, 2), BinaryID("/a", 1, 3)
     ProbeResultFile(folder).save(binary, GOOD)
+    # Of a server that was killed while it wrote, and of one that writes now.
+    unfinished, begun = [
+        folder / f"claude-binaries.json.{pid}" for pid in (999_999_999, os.getppid())
+    ]
+    unfinished.touch()
+    begun.touch()
     ProbeResultFile(folder).save(other, BAD)
+    assert (unfinished.exists(), begun.exists()) == (False, True)
     assert ProbeResultFile(folder).load(binary) == GOOD
     assert ProbeResultFile(folder).load(other) == BAD
     assert ProbeResultFile(folder).load(BinaryID("/b", 1, 2)) is None
