@@ -98,9 +98,6 @@ class ResponseStream:
             the answer's thinking; empty: unknown.
 
     Attributes:
-        error: the error that ended the response; None: there is none.
-        model: the full id of the model that answers; empty before the answer begins.
-        usage: the answer's usage; empty before its end.
         response: the response as in the last event that contains it.
     """
 
@@ -194,7 +191,7 @@ class ResponseStream:
         return wire
 
     def conclude(self, error: CCProxyError | None = None) -> Sequence[WireEvent]:
-        """Encode the last events of the response, after the answer has ended.
+        """Encode the last events, after the answer has ended.
 
         A second call replaces the events of the first, which must not have been sent.
 
@@ -272,12 +269,7 @@ class ResponseStream:
     def _close(
         self, status: str, secret: Mapping[str, str] | None = None
     ) -> list[WireEvent]:
-        """Encode the end of the open item, if there is one.
-
-        Args:
-            status: the status of the item.
-            secret: data that is encrypted with the thinking.
-        """
+        """Encode the end of the open item, if there is one."""
         if self._call is not None:
             return self._close_call(self._call, status)
         if self._phase not in _PARTS:
