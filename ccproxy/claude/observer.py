@@ -123,7 +123,7 @@ class CostTracker:
     Args:
         observer: receives costs and retries.
         limited: receives rate limits.
-        sized: receives the sizes of models, by their full ids.
+        sized: receives the limits of models, by their full ids.
         wall_seconds: returns the Unix time.
     """
 
@@ -167,8 +167,8 @@ class CostTracker:
 
 
 def model_sizes(usage: msgspec.Raw) -> Mapping[str, ModelSize]:
-    """The sizes that a ``modelUsage`` has, by the models' full ids."""
-    # The type is not published: any other shape is ignored.
+    """The limits of models in a ``modelUsage``, by the models' full ids."""
+    # The shape of this field is not documented, so any other shape is ignored.
     with suppress(msgspec.DecodeError):
         return {
             model: ModelSize(

@@ -49,8 +49,8 @@ class Usage:
         cache_read_tokens: input tokens that were read from the cache.
         cache_write_tokens: input tokens that were written to the cache.
         output_tokens: all generated tokens, ``thinking_tokens`` included.
-        details: the fields of the API's ``usage`` objects, the last value of each; not
-            compared.
+        details: the fields of the API's ``usage`` objects; of several messages, the
+            sums; not compared.
     """
 
     input_tokens: int = 0
@@ -90,7 +90,7 @@ class Usage:
 
 
 def _sum(one: Raw | None, other: Raw | None) -> Raw:
-    """The sum of two JSON values; an absent one adds nothing."""
+    """Add two JSON values: numbers, lists, and the fields of objects; None: absent."""
     if one is None or other is None:
         return one or other or Raw(b"null")
     added = _added(msgspec.json.decode(one), msgspec.json.decode(other))
@@ -227,7 +227,8 @@ class Finished:
         stop_details: the API's ``stop_details`` object, as JSON.
         cost_usd: the cost that the CLI reported; None: it reported none.
         delta_fields: every other field of ``delta`` in ``message_delta``.
-        event_fields: every other field of that event, such as ``context_management``.
+        event_fields: every other field of ``message_delta``, such as
+            ``context_management``.
     """
 
     stop_reason: str

@@ -50,7 +50,7 @@ _REFUSED_THINKING = re.compile(
     "bound to a different conversation"
     "|Invalid `?(signature|data)`? in `?(redacted_)?thinking`? block"
 )
-# Its messages for schemas that it cannot enforce, all together: rule 32.
+# The provider's messages for schemas that are too complex together: rule 32.
 _TOO_COMPLEX = re.compile("compiled grammar is too large|[Ss]chema is too complex")
 
 
@@ -80,20 +80,20 @@ class Composition:
     _draft: Draft = field(repr=False, eq=False)
 
     def without_refused(self, message: str) -> "Composition | None":
-        """The request without what the provider refuses.
+        """Compose the request again, without the part that the provider has refused.
 
         ==============================  =============================================
         the provider refuses            the request is composed without
         ==============================  =============================================
-        thinking in the turns           that thinking
-        the schemas as too complex      ``strict`` of its tools; if no tool is strict,
-                                        or the message names the format, without
-                                        ``output_config.format``: a tool of the proxy
-                                        takes the answer
+        thinking in the turns           the thinking
+        the schemas as too complex      ``strict`` of its tools. If no tool is strict,
+                                        or if the message names the format:
+                                        ``output_config.format``; the answer then
+                                        comes by a tool of the proxy.
         ==============================  =============================================
 
         Args:
-            message: the provider's.
+            message: the provider's message.
 
         Returns:
             None: the message is about something else, or nothing can be left out.

@@ -17,11 +17,11 @@ from ccproxy.core.json_text import outside_strings, with_short_strings
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # JSON without a match has no number that the CLI changes.
 _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
-# A longer number is found in parts, each of which is changed.
+# A longer number matches in parts. `_as_printed` finds that the parts are changed.
 _NUMBER = re.compile(rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,400})?")
 _LARGEST_INTEGER = 2**53
 _DIGITS = 20
-# As long as a match, so that none lies across two slices.
+# Slices overlap by the length of the longest match, so that no match is missed.
 _LONGEST_MATCH = 16
 _SLICE_BYTES = 2**16
 _LONG_STRING = 2**12
@@ -39,7 +39,7 @@ def is_reprinted(raw: bytes) -> bool:
     ):
         return True
     if is_large:
-        # Python's decoder is slow at escapes.
+        # Python's JSON decoder is slow if a string has many escapes.
         raw = with_short_strings(raw, _LONG_STRING, _digest)
     return _repeats_a_name(raw)
 

@@ -2,8 +2,8 @@
 
 A request takes, in this order: an idle worker that has its system prompt; another idle
 worker; a worker that will soon have settled, for which it waits; a spare; a new worker.
-A request whose worker was lost takes a spare or a new worker; if there can be neither,
-an idle worker. Without a system prompt, only a worker that never had one can be used.
+A request whose worker was lost takes a spare or a new worker; if neither is possible,
+an idle worker. A request without a system prompt needs a worker that never had one.
 """
 
 from collections import OrderedDict

@@ -213,7 +213,7 @@ class ClaudeProcess(ProcessProtocol):
 
     @property
     def is_stopped(self) -> bool:
-        """Whether SIGSTOP suspends the process, or it has ended; False if unknown."""
+        """Whether the process is stopped (SIGSTOP) or has ended; False if unknown."""
         return self._pid is not None and is_stopped(self._pid)
 
     @property

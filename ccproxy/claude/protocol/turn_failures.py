@@ -161,7 +161,7 @@ class FallibleTurn:
         """The events of a record; none after the end of the answer.
 
         Raises:
-            WireError: a part of the record is not of the known shape.
+            WireError: a part of the record has an unknown shape.
         """
         try:
             return self._received(record)

@@ -107,7 +107,7 @@ class Commands:
         """Initialize the CLI without a system prompt.
 
         Many versions do not report their number. A version that is too old accepts an
-        empty system prompt, which all others refuse.
+        empty system prompt, which all other versions refuse.
 
         Raises:
             ClaudeUnavailable: the CLI is too old.
@@ -291,10 +291,10 @@ class _State(Enum):
 
 
 class RequestGuard:
-    """Limits one CLI to one request a turn.
+    """Limits one CLI to one request for each turn.
 
     Args:
-        controls: control requests to the CLI.
+        controls: sends control requests to the CLI.
         clock: for the timer.
         failed: called if the CLI does not accept the limit.
     """

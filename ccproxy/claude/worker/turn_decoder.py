@@ -82,7 +82,7 @@ _BAD_REQUEST = 400
 # continue the answer, unless the message has a call. `tool_use` may come without a
 # call.
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "tool_use"})
-# After these stop reasons it sends none, even if the answer is empty.
+# After these stop reasons, the CLI sends no request, even if the answer is empty.
 _FINAL = frozenset({"refusal", "pause_turn"})
 
 
@@ -109,7 +109,8 @@ class TurnDecoder(FallibleTurn):
         self._halved = HalvedDeltas()
         self._stop = StopPart()
         self._end: MessageDeltaEvent | None = None
-        # The arguments of open calls that began with them, by the block's index.
+        # The arguments in the ``content_block_start`` of open calls, by index. They are
+        # sent unless deltas replace them.
         self._given: dict[int, str] = {}
         self._usage = Usage()
         self._asks_again = False
@@ -196,7 +197,7 @@ class TurnDecoder(FallibleTurn):
         if isinstance(event, ExtendedDeltaEvent):
             rest = OpaqueDelta(bytes(event.rest), event.index)
             known = BlockDeltaEvent(event.delta, event.index)
-            # A signature replaces the one before it, which is empty in the rest.
+            # The rest comes first, because the delta replaces its empty signature.
             return [rest, *self._delta(known)]
         if self._halved.last is not None or isinstance(event, HalvedDeltaEvent):
             return self._deltas(self._halved.join(event))
@@ -238,7 +239,7 @@ class TurnDecoder(FallibleTurn):
         return []
 
     def _rest(self) -> list[Event]:
-        """What is left of the open blocks, which end here."""
+        """The content of the open blocks that was held back; they end here."""
         given, self._given = self._given, {}
         calls = [InputJSONDelta(json, index) for index, json in given.items()]
         return [*self._deltas(self._halved.rest()), *calls]
@@ -261,7 +262,7 @@ class TurnDecoder(FallibleTurn):
         return [Restarted(), begun] if is_void else [begun]
 
     def _open(self, block: Block, index: int) -> list[Event]:
-        """The start of a block, with all of its content in deltas."""
+        """Begin a block; its content so far is sent as deltas."""
         self._note_content(block.value)
         opened = block
         inner: list[Event] = []
@@ -276,7 +277,7 @@ class TurnDecoder(FallibleTurn):
                 inner += [ThinkingDelta(thinking, index)] if thinking else []
                 inner += [SignatureDelta(signature, index)] if signature else []
             case ToolUse(input=arguments) if given_arguments(block.value):
-                # Deltas replace what the call began with.
+                # Later deltas replace these arguments.
                 opened = block.replaced(input={})
                 self._given[index] = bytes(arguments).decode()
         return [ContentBlockStart(opened, index), *inner]

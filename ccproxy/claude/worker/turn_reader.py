@@ -41,7 +41,7 @@ from ccproxy.core.stream import (
 _PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
 # An answer of so few tokens may end before the guard's timer fires.
 _FEW_TOKENS = 16
-# Instead of waiting as long or longer, a client gets the provider's refusal at once.
+# If the CLI would wait this long before a retry, the client gets the refusal at once.
 _LONGEST_WAIT_SECONDS = 120.0
 # Larger bodies are not searched for their `max_tokens`.
 _SEARCHED_BYTES = 1_000_000
@@ -305,7 +305,7 @@ class TurnReader:
         """Take a record; its events wait for `deliver`, unless they end the answer.
 
         Raises:
-            WireError: a part of the record is not of the known shape.
+            WireError: a part of the record has an unknown shape.
         """
         if isinstance(record, StreamLine):
             if isinstance(record.event, MessageStartEvent):
