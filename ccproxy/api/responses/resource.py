@@ -21,8 +21,12 @@ from ccproxy.core.errors import (
     InsufficientQuota,
     RateLimited,
 )
-from ccproxy.core.stream import Usage
+from ccproxy.core.stream import Finished, FinishReason, Usage
 
+_INCOMPLETE: Mapping[FinishReason, str] = {
+    FinishReason.LENGTH: "max_output_tokens",
+    FinishReason.REFUSAL: "content_filter",
+}
 _NO_REASONING = {"effort": None, "summary": None}
 
 
@@ -70,6 +74,24 @@ def resource(
 def response_id(identifier: str) -> str:
     """The id of the response with an identifier."""
     return f"resp_{identifier}"
+
+
+def status_of(end: Finished) -> str:
+    """The status of a response after the end of its answer."""
+    return "incomplete" if end.reason in _INCOMPLETE else "completed"
+
+
+def finished(
+    response: Mapping[str, Any], end: Finished, now_seconds: int
+) -> Mapping[str, Any]:
+    """The response with the fields of its end; its status is `status_of` the end."""
+    reason = _INCOMPLETE.get(end.reason)
+    return {
+        **response,
+        "usage": usage_of(end.usage),
+        "completed_at": now_seconds if reason is None else None,
+        "incomplete_details": None if reason is None else {"reason": reason},
+    }
 
 
 def failed(response: Mapping[str, Any], error: CCProxyError) -> Mapping[str, Any]:

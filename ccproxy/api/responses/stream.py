@@ -38,9 +38,10 @@ from ccproxy.api.responses.resource import (
     EventEncoder,
     OutputPart,
     failed,
+    finished,
     resource,
     search_item,
-    usage_of,
+    status_of,
     without_encrypted_content,
 )
 from ccproxy.api.responses.tool_calls import OpenCall
@@ -53,7 +54,6 @@ from ccproxy.core.stream import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     InputJSONDelta,
     MessageStart,
     SignatureDelta,
@@ -61,11 +61,6 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-
-_INCOMPLETE: Mapping[FinishReason, str] = {
-    FinishReason.LENGTH: "max_output_tokens",
-    FinishReason.REFUSAL: "content_filter",
-}
 
 
 class _Phase(Enum):
@@ -355,17 +350,11 @@ class ResponseStream:
         return wire
 
     def _finish(self, end: Finished) -> list[WireEvent]:
-        reason = _INCOMPLETE.get(end.reason)
-        status = "completed" if reason is None else "incomplete"
+        status = status_of(end)
         wire = self._refuse(end.refusal) if end.refusal else []
         wire += self._end(status)
         self.usage = end.usage
-        self.response = {
-            **self._snapshot(status),
-            "usage": usage_of(end.usage),
-            "completed_at": int(self._wall_seconds()) if reason is None else None,
-            "incomplete_details": None if reason is None else {"reason": reason},
-        }
+        self.response = finished(self._snapshot(status), end, int(self._wall_seconds()))
         return wire
 
     def _refuse(self, words: str) -> list[WireEvent]:
