@@ -17,7 +17,7 @@ MODULES = {
 PACKAGES = {
     name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")
 }
-MOST_LINES = 410
+MOST_LINES = 420
 
 # Values in, values out: these modules, and all below a name that ends with a dot.
 PURE_NAMES = (
