@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from ccproxy.api.app import describe
+from tests.support.json_schema import is_schema, validator_of
 
 _FOLDER = Path(__file__).parent.parent / "spec"
 
@@ -53,12 +52,12 @@ def _relaxed(node: Any) -> Any:
 
 
 @cache
-def _validator(component: str) -> Draft202012Validator:
+def _validator(component: str) -> Any:
     schema = {
         "$ref": f"#/components/schemas/{component}",
         "components": _openai()["components"],
     }
-    return Draft202012Validator(schema)
+    return validator_of(schema)
 
 
 def _errors(component: str, value: object) -> list[str]:
@@ -129,8 +128,8 @@ def _open_responses() -> dict[str, Any]:
 
 
 @cache
-def _open_validator(reference: str) -> Draft202012Validator:
-    return Draft202012Validator({**_open_responses(), "$ref": reference})
+def _open_validator(reference: str) -> Any:
+    return validator_of({**_open_responses(), "$ref": reference})
 
 
 def _open_errors(reference: str, value: object) -> list[str]:
@@ -219,7 +218,7 @@ def openapi_errors(document: Any) -> list[str]:
     used = set(_references(document))
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
-        Draft202012Validator.check_schema(schema)
+        assert is_schema(schema), schema
     kept = {f"#/components/schemas/{name}" for name in schemas}
     kept |= {
         f"#/components/headers/{name}" for name in document["components"]["headers"]
@@ -231,11 +230,15 @@ def openapi_errors(document: Any) -> list[str]:
 
 def schema_errors(schema: Any, value: object) -> list[str]:
     """The errors in an answer, by a schema of the proxy's OpenAPI document."""
-    components = json.loads(describe())["components"]
-    validator = Draft202012Validator({"components": components, **schema})
+    validator = validator_of({"components": _components(), **schema})
     return [
         f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)
     ]
+
+
+@cache
+def _components() -> Any:
+    return json.loads(describe())["components"]
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from tests.support import chat_requests, responses_requests
 from tests.support.comparison import differences
 from tests.support.fitting_replies import fitting_reply
+from tests.support.json_schema import validator_of
 from tests.support.messages_requests import ALIASES, messages_requests
 from tests.support.provider_rules import violations
 
@@ -44,14 +45,14 @@ def upstream(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def validator(component: str) -> Draft202012Validator:
+def validator(component: str) -> Any:
     """What says whether something is a ``component`` of OpenAI's API."""
     document = _relaxed(json.loads(SPEC.read_text()))
     schema = {
         "$ref": f"#/components/schemas/{component}",
         "components": document["components"],
     }
-    return Draft202012Validator(schema)
+    return validator_of(schema)
 
 
 def _relaxed(node: Any) -> Any:
