@@ -2,6 +2,8 @@
 
 A sample of what the other modules here hold in body mode; and what only
 this mode has: the CLI's own mode for schemas, and demands for calls by a text.
+
+Each question starts a CLI, so each thing is asked once, streamed or not.
 """
 
 import json
@@ -176,28 +178,34 @@ async def test_messages(proxy: Start, upstream: Upstream, stream: bool) -> None:
     assert "temperature" not in body
 
 
-@pytest.mark.parametrize(("model", "other"), [("old", "older"), ("sonnet", None)])
 @ensureDeferred
 async def test_thinking_that_the_model_takes_is_told(
-    proxy: Start, upstream: Upstream, model: str, other: str | None
+    proxy: Start, upstream: Upstream
 ) -> None:
     """Not that of another; and newer models take none, as the CLI's notes move."""
     thought = ScriptedBlock(("Hm.",), is_thinking=True, signature="c2ln")
-    upstream.replies(calls(thought, call("toolu_1", "Paris")), answer("Fine."))
     olds = (("old", "claude-opus-4-6"), ("older", "claude-opus-4-7"))
     server = proxy(model_map=olds)
     ask = {"role": "user", "content": "hello"}
-    response = await server.chat(ask, tools=TOOLS, model=model)
-    [choice] = (await response.json())["choices"]
-    history = [ask, choice["message"]]
-    history.append({"role": "tool", "tool_call_id": "toolu_1", "content": "sun"})
-    for name in (model, other or model):
-        response = await server.chat(*history, tools=TOOLS, model=name)
-        assert (await response.json())["choices"][0]["message"]["content"] == "Fine."
-    _, same, another = upstream.bodies
-    assert [block["type"] for block in native(another)[1][1]] == ["tool_use"]
-    kinds = ["thinking", "tool_use"] if other else ["tool_use"]
-    assert [block["type"] for block in native(same)[1][1]] == kinds
+
+    async def told(model: str, *others: str) -> list[list[str]]:
+        """The blocks of the model's own turn, as each is told them."""
+        upstream.replies(calls(thought, call("toolu_1", "Paris")), answer("Fine."))
+        upstream.bodies.clear()
+        response = await server.chat(ask, tools=TOOLS, model=model)
+        [choice] = (await response.json())["choices"]
+        result = {"role": "tool", "tool_call_id": "toolu_1", "content": "sun"}
+        for name in others:
+            response = await server.chat(
+                ask, choice["message"], result, tools=TOOLS, model=name
+            )
+            [last] = (await response.json())["choices"]
+            assert last["message"]["content"] == "Fine."
+        _, *bodies = upstream.bodies
+        return [[block["type"] for block in native(b)[1][1]] for b in bodies]
+
+    assert await told("old", "old", "older") == [["thinking", "tool_use"], ["tool_use"]]
+    assert await told("sonnet", "sonnet") == [["tool_use"]]
 
 
 @ensureDeferred
@@ -228,8 +236,7 @@ async def test_the_operator_is_told(proxy: Start) -> None:
 # Tools
 
 
-@pytest.mark.parametrize("api", ["chat", "responses"])
-@STREAM
+@pytest.mark.parametrize(("api", "stream"), [("chat", True), ("responses", False)])
 @ensureDeferred
 async def test_tools(proxy: Start, upstream: Upstream, api: str, stream: bool) -> None:
     """No process waits for the results: a new one is told all of it."""

@@ -20,7 +20,7 @@ Start = Callable[..., RunningProxy]
 Request = dict[str, Any]
 Grow = Callable[[RunningProxy], Awaitable[list[Request]]]
 
-TURNS = 3
+TURNS = 2
 PARAMETERS = {"type": "object", "properties": {"b": {}, "a": {"type": "number"}}}
 CHAT_TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": PARAMETERS}}

@@ -46,7 +46,8 @@ def test_all_are_run_or_known() -> None:
 @pytest.mark.skipif(which("curl") is None, reason="there is no curl")
 @ensureDeferred
 async def test_curl_commands(proxy: Start, tmp_path: Path) -> None:
-    server = proxy(demo=True, api_keys=(_KEY,))
+    # One process, because each start of the CLI takes a second of processor time.
+    server = proxy(demo=True, api_keys=(_KEY,), max_processes=1)
     # So that a status of 400 or more is a failure, without a change of the command.
     (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\n")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}

@@ -40,7 +40,7 @@ from tests.support.workers import Heard, Workers, composed, heard
 _REACTOR: Any = reactor
 
 RETRIES = {"CLAUDE_CODE_MAX_RETRIES": "2"}
-QUESTIONS = int(os.environ.get("CCPROXY_QUESTIONS", "40"))
+QUESTIONS = int(os.environ.get("CCPROXY_QUESTIONS", "25"))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -64,8 +64,11 @@ def violations(
         prefix_check: refuse thinking behind another prefix; else it is dropped, as
             for accounts from before 2026-08-31.
     """
-    found = list(_size(body, size))
-    found.extend(_surrogates(body, ""))
+    found = [*_size(body, size), *_count(body)]
+    if found:
+        # What is too long is not looked at.
+        return found
+    found = list(_surrogates(body, ""))
     # 7 and 48: nothing else can be looked at where the shape is not right.
     found.extend(
         Violation.at(_rule(fault), fault.path, fault.words)
@@ -105,6 +108,14 @@ def _size(body: Mapping[str, Any], size: int | None) -> Iterator[Violation]:
         yield Violation(8, "", "Request exceeds the maximum size", 413)
 
 
+def _count(body: Mapping[str, Any]) -> Iterator[Violation]:
+    """2: 100,000 messages a request."""
+    messages = body.get("messages")
+    if isinstance(messages, list) and len(messages) > _MOST_MESSAGES:
+        words = f"List should have at most {_MOST_MESSAGES} items"
+        yield Violation.at(2, "messages", words)
+
+
 def _surrogates(value: Any, path: str) -> Iterator[Violation]:
     """6: JSON with half a surrogate."""
     if isinstance(value, str):
@@ -125,9 +136,6 @@ def _messages(body: Mapping[str, Any]) -> Iterator[Violation]:
     messages = body["messages"]
     if not messages:
         yield Violation.at(2, "messages", "at least one message is required")
-    if len(messages) > _MOST_MESSAGES:
-        words = f"List should have at most {_MOST_MESSAGES} items"
-        yield Violation.at(2, "messages", words)
     for number, message in enumerate(messages):
         content = message.get("content")
         place = f"messages.{number}"
