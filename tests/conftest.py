@@ -33,7 +33,7 @@ from tests.support.server import RunningProxy, Upstream, start_proxy, start_upst
 settings.register_profile(
     "suite",
     deadline=None,
-    max_examples=60,
+    max_examples=40,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=os.environ.keys().isdisjoint({"CCPROXY_FUZZ", "CCPROXY_BODIES"}),
 )

@@ -37,7 +37,7 @@ def reading(path: Path) -> Reply:
 async def test_tools_run_within_the_turn(
     proxy: Start, upstream: Upstream, tmp_path: Path
 ) -> None:
-    """All text is told, and the usage is the sum."""
+    """All text is told."""
     note = tmp_path / "note.txt"
     note.write_text("the secret word")
     upstream.replies(reading(note), answer(" It says so."))
@@ -52,16 +52,6 @@ async def test_tools_run_within_the_turn(
 
 
 @ensureDeferred
-async def test_usage_is_the_sum(
-    proxy: Start, upstream: Upstream, tmp_path: Path
-) -> None:
-    upstream.replies(reading(tmp_path / "none"), answer("No."))
-    document = await (await proxy(agent_tools=("Read",)).chat("hello")).json()
-    assert document["usage"]["completion_tokens"] == 40
-    assert document["usage"]["prompt_tokens"] == 32
-
-
-@ensureDeferred
 async def test_use_is_told_where_it_is_asked_for(
     proxy: Start, upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -72,6 +62,9 @@ async def test_use_is_told_where_it_is_asked_for(
     document = await (await server.chat("hello")).json()
     assert document_errors(document) == []
     assert document["choices"][0]["message"]["reasoning_content"] == line
+    # The usage is the sum of both requests.
+    assert document["usage"]["completion_tokens"] == 40
+    assert document["usage"]["prompt_tokens"] == 32
     upstream.replies(reading(path), answer("No."))
     chunks = chunks_of(await (await server.chat("hello", stream=True)).text())
     assert [error for chunk in chunks for error in chunk_errors(chunk)] == []

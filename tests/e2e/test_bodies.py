@@ -34,7 +34,7 @@ _REACTOR: Any = reactor
 # What holds for an account: its policies and settings.
 _ACCOUNTS = "GET /api/claude_code/"
 
-EXAMPLES = int(os.environ.get("CCPROXY_BODIES", "16"))
+EXAMPLES = int(os.environ.get("CCPROXY_BODIES", "10"))
 SHARED: dict[str, Any] = {"spares": 0, "max_processes": 3, "model_map": MODEL_MAP}
 _SLOW = tuple(HealthCheck)
 # Making an example smaller would take minutes; the failure shows it as it is.

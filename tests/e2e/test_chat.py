@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.chunks import chunks_of, text_of
@@ -383,21 +383,6 @@ async def test_tokens_arrive_while_the_model_still_writes(
     held.callback(None)
     await done
     assert text_of(chunks_of(b"".join(received).decode())) == "one two three"
-
-
-@ensureDeferred
-async def test_concurrent_conversations_do_not_mix(
-    proxy: Start, upstream: Upstream
-) -> None:
-    def echo(body: Any) -> Reply:
-        return answer(spoken(body)[-1][1][-1])
-
-    upstream.script(echo)
-    server = proxy(max_processes=3)
-    texts = [f"question number {number}" for number in range(6)]
-    responses = await gatherResults([server.chat(text) for text in texts])
-    documents = await gatherResults([response.json() for response in responses])
-    assert [d["choices"][0]["message"]["content"] for d in documents] == texts
 
 
 @ensureDeferred

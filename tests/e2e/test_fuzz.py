@@ -26,7 +26,7 @@ from tests.support.tool_calls import calls
 
 Start = Callable[..., RunningProxy]
 
-TRIES = int(os.environ.get("CCPROXY_FUZZ", "24"))
+TRIES = int(os.environ.get("CCPROXY_FUZZ", "16"))
 SEED = int(os.environ.get("CCPROXY_FUZZ_SEED", "4"))
 
 
@@ -96,7 +96,7 @@ def model(body: Mapping[str, Any]) -> Reply:
 async def test_any_tools_and_history(proxy: Start, upstream: Upstream) -> None:
     rng = random.Random(SEED)
     upstream.script(model)
-    server = proxy(max_processes=4)
+    server = proxy(max_processes=2)
     seen: dict[int, int] = {}
 
     async def send(path: str, body: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from tests.support.taken_back import handed_out, held
 
 Start = Callable[..., RunningProxy]
 
-TRIES = int(os.environ.get("CCPROXY_FUZZ", "12"))
+TRIES = int(os.environ.get("CCPROXY_FUZZ", "9"))
 CLIENTS = (ChatClient(), ResponsesClient(), MessagesClient({"type": "adaptive"}))
 _USAGE = {"output_tokens": 20}
 

@@ -33,7 +33,7 @@ from tests.support.mutations import CHAT, ODD, RESPONSES, places
 from tests.support.provider_rules import violations
 from tests.unit.api.responses.samples import asked
 
-TRIES = int(os.environ.get("CCPROXY_FUZZ", "150"))
+TRIES = int(os.environ.get("CCPROXY_FUZZ", "100"))
 HEADING = CompletionMeta(id="chatcmpl-1", created=1_700_000_000)
 CONVERSATION = {"items": RESPONSES["input"], "metadata": {"a": "b"}}
 

@@ -36,7 +36,7 @@ from tests.support.sdk_clients import (
 )
 from tests.support.taken_back import handed_out, held
 
-TRIES = int(os.environ.get("CCPROXY_FUZZ", "60"))
+TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
 MODELS = ("claude-sonnet-5-5", "claude-opus-4-8", "claude-haiku-4-5-20251001")
 
 

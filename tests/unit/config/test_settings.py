@@ -398,7 +398,7 @@ def test_an_empty_flag_is_no_default(flag: str) -> None:
         read({flag: ""})
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sampled_from([case[0] for case in CASES]), st.text())
 @example("max-body", "9" * 400)
 @example("max-processes", "9" * 5000)

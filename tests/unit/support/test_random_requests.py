@@ -75,7 +75,7 @@ def examples(count: int) -> Callable[[Test], Test]:
     return settings(max_examples=count, deadline=None, suppress_health_check=slow)
 
 
-@examples(100)
+@examples(60)
 @given(messages_requests(sampling=True))
 def test_messages_requests_are_valid(request: dict[str, Any]) -> None:
     told = upstream(request)
@@ -83,7 +83,7 @@ def test_messages_requests_are_valid(request: dict[str, Any]) -> None:
     assert differences(request, told) == []
 
 
-@examples(100)
+@examples(60)
 @given(chat_requests.chat_requests())
 def test_chat_requests_mean_valid_ones(request: dict[str, Any]) -> None:
     body = {"max_tokens": 9, **chat_requests.expected(request)}
@@ -91,7 +91,7 @@ def test_chat_requests_mean_valid_ones(request: dict[str, Any]) -> None:
     assert differences(body, upstream(body), joined=True) == []
 
 
-@examples(100)
+@examples(60)
 @given(responses_requests.responses_requests())
 def test_responses_requests_mean_valid_ones(request: dict[str, Any]) -> None:
     body = {"max_tokens": 9, **responses_requests.expected(request)}
@@ -109,7 +109,7 @@ def test_they_are_requests_of_openais_apis(
     validator("CreateResponse").validate(response)
 
 
-@examples(100)
+@examples(60)
 @given(messages_requests())
 def test_a_fitting_reply_is_what_was_asked_for(request: dict[str, Any]) -> None:
     reply = fitting_reply(request)

@@ -168,7 +168,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
 )

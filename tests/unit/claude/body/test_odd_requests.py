@@ -160,7 +160,7 @@ def _with_odd_ids(body: dict[str, Any], mode: int) -> None:
                     block[key] = number if mode == 1 else f"call {block[key]}|é"
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=_SLOW)
+@settings(max_examples=80, deadline=None, suppress_health_check=_SLOW)
 @given(_odd(), st.booleans(), st.integers(0, 2), st.booleans(), st.booleans())
 def test_the_provider_takes_the_composed_body(
     body: dict[str, Any],

@@ -23,7 +23,7 @@ def _model_id(body: dict[str, Any]) -> str:
     return ALIASES.get(body["model"], body["model"])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=_SLOW)
+@settings(max_examples=70, deadline=None, suppress_health_check=_SLOW)
 @given(messages_requests())
 def test_a_valid_request_is_sent_unchanged(body: dict[str, Any]) -> None:
     model_id = _model_id(body)
@@ -62,7 +62,7 @@ def _as_blocks(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "content": content}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=_SLOW)
+@settings(max_examples=70, deadline=None, suppress_health_check=_SLOW)
 @given(messages_requests(breakpoints=0), st.text(min_size=1).filter(str.strip))
 def test_an_appended_turn_does_not_change_the_prefix(
     body: dict[str, Any], answer: str

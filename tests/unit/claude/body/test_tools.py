@@ -159,7 +159,7 @@ def test_references_in_branches_are_followed() -> None:
     assert sorted(found["required"]) == ["a", "b"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(["anyOf", "oneOf", "allOf"]),
     st.lists(schemas(), min_size=1, max_size=3),
@@ -244,7 +244,7 @@ def test_an_older_model_gets_the_older_web_search() -> None:
     assert on_bedrock.new_web_search
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(grammar_schemas() | schemas())
 def test_the_provider_can_enforce_the_narrowed_schema(schema: dict[str, Any]) -> None:
     found = GrammarLimits().take_part(schema)

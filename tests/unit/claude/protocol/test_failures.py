@@ -11,6 +11,7 @@ from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.claude.protocol.turn_failures import refusal_of_retry
 from ccproxy.core import errors
 from ccproxy.core.errors import Cause
+from tests.support.refusals import REFUSED, TABLE, USED_UP
 
 KINDS = (
     "authentication_failed",
@@ -85,6 +86,20 @@ def test_the_upstreams_type_decides(api_type: str, expected: type) -> None:
 )
 def test_the_clis_word_decides(kind: str, expected: type) -> None:
     assert type(error_for(Refusal(kind=kind, text="no"))) is expected
+
+
+def test_each_line_of_the_table_is_tested() -> None:
+    assert set(TABLE) == {*REFUSED, *USED_UP}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_the_provider_s_words_decide(said: str) -> None:
+    """By the table in docs/errors.md."""
+    status, kind, message = REFUSED[said]
+    refusal = Refusal(status=status, api_type=kind, message=message or said)
+    error = error_for(refusal)
+    assert (error.status, error.code) == TABLE[said]
+    assert said in error.message
 
 
 def test_the_upstreams_type_counts_more_than_the_clis_word() -> None:

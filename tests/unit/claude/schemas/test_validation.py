@@ -136,7 +136,7 @@ def python_only(schema: Any) -> Any:
     return json.loads(json.dumps(schema).replace("(?<x>", "(?P<x>"))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(draft=st.sampled_from(DRAFTS), schema=GOOD, target=GOOD, instance=INSTANCES)
 def test_the_verdict_is_that_of_jsonschema(
     draft: Any, schema: Any, target: Any, instance: Any
@@ -156,7 +156,7 @@ def test_the_verdict_is_that_of_jsonschema(
     assert (found is None) == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(draft=st.sampled_from(DRAFTS), schema=ANYTHING)
 def test_a_schemas_shape_is_checked_as_by_check_schema(draft: Any, schema: Any) -> None:
     schema = {**schema, "$schema": draft.META_SCHEMA["$schema"]}
