@@ -77,7 +77,9 @@ def embedded(
 
     def start(**options: Any) -> str:
         make_application = example("embed.py")["make_application"]
-        resource, service = make_application(KEY, claude_bin=claude, **options)
+        resource, service = make_application(
+            KEY, claude_bin=claude, spares=0, **options
+        )
         service.startService()
         port = typed.listenTCP(0, Site(resource), interface="127.0.0.1")
         running.extend((port.stopListening, service.stopService))
@@ -108,13 +110,7 @@ async def test_embedded_in_another_application(embedded: Callable[..., str]) -> 
     assert document["choices"][0]["message"]["content"] == "one two three"
     response = await treq.get(f"{url}/ai/nope", persistent=False)
     assert (await response.json())["error"]["code"] == "not_found"
-
-
-@ensureDeferred
-async def test_embedded_behind_the_applications_own_check(
-    embedded: Callable[..., str],
-) -> None:
-    url = embedded()
+    # Behind the application's own check.
     assert (await ask(f"{url}/internal/v1")).code == 403
     response = await ask(f"{url}/internal", **{"x-my-session": "known"})
     document = await response.json()

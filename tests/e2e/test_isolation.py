@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from pytest_twisted import ensureDeferred
 
 from tests.support.server import RunningProxy, Upstream
+from tests.support.tool_calls import native
 
 Start = Callable[..., RunningProxy]
 
@@ -61,16 +61,15 @@ async def test_nothing_of_a_prompt_is_on_a_command_line(
     original = upstream.api.script
     upstream.api.script = look  # type: ignore[assignment]  # the same shape
     system = {"role": "system", "content": "unspeakable"}
-    response = await proxy(fresh=True).chat(system, "unspeakable")
+    response = await proxy().chat(system, "unspeakable")
     assert await response.json()
     assert found
     assert not any(found)
 
 
-@pytest.mark.parametrize("size", [20, 200_000])
 @ensureDeferred
 async def test_a_key_helper_has_nothing_of_a_question(
-    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path, size: int
+    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
 ) -> None:
     """A program that the CLI starts inherits its environment, where bodies stand."""
     seen, helper, binary = (tmp_path / name for name in ("seen", "helper", "claude"))
@@ -81,12 +80,14 @@ async def test_a_key_helper_has_nothing_of_a_question(
         program.chmod(0o755)
     server = proxy(claude_bin=binary, environment={"ANTHROPIC_API_KEY": ""})
     system = {"role": "system", "content": "unspeakable"}
-    response = await server.chat(system, "unspeakable " * (size // 12 + 1))
-    assert (await response.json())["choices"][0]["message"]["content"]
-    [body] = upstream.bodies
-    assert "unspeakable" in json.dumps(body["messages"])
-    [request] = upstream.api.requests
-    assert "key-of-the-helper" in str(request.headers)
+    for size in (20, 200_000):
+        upstream.reset()
+        response = await server.chat(system, "unspeakable " * (size // 12 + 1))
+        assert (await response.json())["choices"][0]["message"]["content"]
+        [body] = upstream.bodies
+        assert "unspeakable" in json.dumps(body["messages"])
+        [request] = upstream.api.requests
+        assert "key-of-the-helper" in str(request.headers)
     environments = seen.read_text()
     assert f"HOME={tmp_path}\n" in environments
     assert "unspeakable" not in environments
@@ -96,18 +97,8 @@ async def test_a_key_helper_has_nothing_of_a_question(
 
 
 @ensureDeferred
-async def test_operators_tools_are_offered_and_no_others(
-    proxy: Start, upstream: Upstream
-) -> None:
-    response = await proxy(agent_tools=("Read", "Glob")).chat("hello")
-    assert await response.json()
-    assert {tool["name"] for tool in upstream.bodies[0]["tools"]} == {"Read", "Glob"}
-
-
-@pytest.mark.parametrize("name", ["PROXY_API_KEY", "SECRET_OF_THE_HOST"])
-@ensureDeferred
-async def test_cli_does_not_inherit(
-    proxy: Start, upstream: Upstream, name: str, tmp_path: Path
+async def test_environment_is_told_neither_the_cli_nor_the_model(
+    proxy: Start, upstream: Upstream, tmp_path: Path
 ) -> None:
     environments: list[bytes] = []
 
@@ -123,8 +114,17 @@ async def test_cli_does_not_inherit(
 
     original = upstream.api.script
     upstream.api.script = look  # type: ignore[assignment]  # the same shape
-    response = await proxy(environment={name: "hidden", "LANG": "C"}).chat("hello")
+    secrets = dict.fromkeys(("PROXY_API_KEY", "SECRET_OF_THE_HOST"), "hidden")
+    response = await proxy(environment={**secrets, "LANG": "C"}).chat("hello")
     assert await response.json()
     assert environments
     assert all(b"hidden" not in environment for environment in environments)
     assert all(b"LANG=C" in environment for environment in environments)
+    text = json.dumps(upstream.bodies[0])
+    assert "hidden" not in text
+    assert str(Path.cwd()) not in text
+    # Nor is there a note of the CLI's on where it runs.
+    [message] = upstream.bodies[0]["messages"]
+    assert message["role"] == "user"
+    assert native(upstream.bodies[0]) == [("user", [{"type": "text", "text": "hello"}])]
+    assert "ccproxy" not in text

@@ -39,8 +39,8 @@ def test_wrong_schemas_are_found() -> None:
 
 def test_references_are_followed() -> None:
     leaf = {"type": "integer", "minimum": 0}
-    tree = {"anyOf": [{"$ref": "#/parts/a~1b"}, {"$ref": "#/parts/tree"}]}
-    tree = {"type": "array", "items": tree}
+    items = {"anyOf": [{"$ref": "#/parts/a~1b"}, {"$ref": "#/parts/tree"}]}
+    tree = {"type": "array", "items": items}
     document = {"$ref": "#/parts/tree", "parts": {"a/b": leaf, "tree": tree}}
     theirs = Draft202012Validator(document)
     for value in ([], [1, [2, [3]]], [1, [-2]], ["a", [["b"]]], 5):
