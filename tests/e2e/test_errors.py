@@ -49,7 +49,7 @@ def refusals() -> list[str]:
 
     `tests/unit/claude/protocol/test_failures.py` has the whole table.
     """
-    if "CCPROXY_REFUSALS" in os.environ:
+    if os.environ.get("CCPROXY_REFUSALS"):
         return [*REFUSED]
     found: dict[object, str] = {}
     for said, (status, kind, message) in REFUSED.items():
