@@ -13,7 +13,7 @@ from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.fates import CARRIED, Fate, Field, FieldFate, declared
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.items import ItemFields
+from ccproxy.api.responses.item_fields import ItemFields
 from ccproxy.api.responses.request import (
     ResponsesRequest,
     context_of,

@@ -3,6 +3,7 @@
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 import msgspec
@@ -31,8 +32,10 @@ from ccproxy.api.common.fates import (
     NO_SUCH_FEATURE,
     NO_USERS,
     OTHER_CACHE,
+    asks_nothing,
     decode_request,
     ignored,
+    name_unused,
     refused,
 )
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
@@ -69,6 +72,15 @@ class _Message(msgspec.Struct):
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
     include_obfuscation: Annotated[object, ignored(NO_OBFUSCATION)] = None
+
+
+# The fields that a message of a role uses.
+_TOLD = ("content", "refusal", "reasoning_details", "reasoning_content")
+_USED: Mapping[str, Collection[str]] = {
+    "assistant": (*_TOLD, "tool_calls", "function_call"),
+    "tool": ("content", "tool_call_id", "is_error"),
+    "function": ("content", "is_error"),
+}
 
 
 class ChatRequest(msgspec.Struct):
@@ -154,7 +166,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     if given.web_search_options is not None:
         adjustments.search_web("web_search_options")
     tools = _decode_tools(given, adjustments)
-    param, messages = _messages(given)
+    param, messages = _messages(given, adjustments)
     given_messages = _input_messages(
         messages, param, tools.call_format.tools, adjustments
     )
@@ -214,7 +226,15 @@ def _reject_unsupported(request: ChatRequest) -> None:
 
 def _decode_tools(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
     if request.functions:
+        others = {
+            "tool_choice": request.tool_choice,
+            # A message has one `function_call`.
+            "parallel_tool_calls": request.parallel_tool_calls,
+        }
+        adjustments.ignore(*(n for n, v in others.items() if not asks_nothing(v)))
         return decode_functions(request.functions, request.function_call, adjustments)
+    if not asks_nothing(request.function_call):
+        adjustments.ignore("function_call")
     return decode_tools(
         request.tools or (),
         request.tool_choice,
@@ -223,9 +243,13 @@ def _decode_tools(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
     )
 
 
-def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
+def _messages(
+    request: ChatRequest, adjustments: Adjustments
+) -> tuple[str, list[_Message]]:
     """The name of the field with the messages, and the messages."""
     if not isinstance(request.messages, UnsetType):
+        if request.input is not None:
+            adjustments.ignore("input")
         return "messages", request.messages
     match request.input:
         case None:
@@ -253,6 +277,7 @@ def _input_message(
     legacy_calls: LegacyFunctionCalls,
     adjustments: Adjustments,
 ) -> InputMessage:
+    name_unused(message, ("role", *_USED.get(message.role, _TOLD)), adjustments, at)
     if message.role in ("tool", "function"):
         return InputMessage(
             at,
@@ -270,11 +295,12 @@ def _input_message(
     elif message.refusal:
         parts = content if isinstance(content, list) else [ContentPart("text", content)]
         content = [*parts, ContentPart("refusal", refusal=message.refusal)]
+    may_call = message.role == "assistant"
     calls = [
         decode_call(call, f"{at}.tool_calls[{index}]", tools, adjustments)
-        for index, call in enumerate(message.tool_calls or ())
+        for index, call in enumerate((message.tool_calls or ()) if may_call else ())
     ]
-    if message.function_call is not None:
+    if may_call and message.function_call is not None:
         calls.append(
             legacy_calls.decode_call(message.function_call, f"{at}.function_call")
         )

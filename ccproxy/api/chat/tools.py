@@ -24,6 +24,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.common.custom_tools import custom_call, custom_tool
 from ccproxy.api.common.decoding import required
+from ccproxy.api.common.fates import name_unused
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tool_choice import OpenAIToolChoice, decode_choice
 from ccproxy.api.common.tools import (
@@ -170,7 +171,7 @@ def decode_tools(
         if tool.type is not None and tool.type.startswith(_WEB_SEARCH):
             adjustments.search_web(at)
         else:
-            found.append(_given(tool, at))
+            found.append(_given(tool, at, adjustments))
     table = _table(found)
     offered = [_tool(tool, table, adjustments) for tool in found]
     chosen = decode_choice(choice, adjustments)
@@ -215,28 +216,38 @@ def decode_functions(
     return ToolConfig(tools=left, choice=required_choice, call_format=call_format)
 
 
-def _given(tool: ChatToolParam, at: str) -> _Given:
+def _given(tool: ChatToolParam, at: str, adjustments: Adjustments) -> _Given:
     if tool.type not in (None, "function", "custom"):
         unsupported(
             f"{at}.type",
             f"{tool.type!r} is not supported; send function or custom tools",
         )
     if tool.function is not None:
+        name_unused(tool, ("type", "function", "cache_control"), adjustments, at)
+        both = (tool.function.cache_control, tool.cache_control)
+        if UNSET not in both:
+            adjustments.ignore(f"{at}.cache_control")
         return _function(tool.function, f"{at}.function", tool.cache_control)
     if tool.custom is not None:
+        name_unused(tool, ("type", "custom", "cache_control"), adjustments, at)
         about = (tool.custom.description, tool.custom.format, tool.cache_control)
         return _custom(tool.custom.name, f"{at}.custom", *about)
     name = required(tool.name, f"{at}.{tool.type or 'function'}")
     is_anthropic = not isinstance(tool.input_schema, UnsetType)
+    field = "input_schema" if is_anthropic else "parameters"
     if tool.type == "custom" and not is_anthropic:
+        used = ("type", "name", "description", "format", "cache_control")
+        name_unused(tool, used, adjustments, at)
         about = (tool.description, tool.format, tool.cache_control)
         return _custom(name, at, *about)
+    flat = ("type", "name", "description", "strict", "cache_control", field)
+    name_unused(tool, flat, adjustments, at)
     return _Given(
         ToolIdentity(name),
         at,
         tool.description,
         tool.input_schema if is_anthropic else tool.parameters,
-        "input_schema" if is_anthropic else "parameters",
+        field,
         strict=tool.strict,
         cache_control=tool.cache_control,
     )
@@ -320,6 +331,7 @@ def decode_call(
     """
     identifier = NO_ID if call.id is None else call.id
     if call.custom is not None:
+        name_unused(call, ("id", "type", "custom"), adjustments, at)
         identity = ToolIdentity(call.custom.name, ToolKind.CUSTOM)
         name = tools.called_name(identity, f"{at}.custom.name", adjustments)
         renamed = {"name": "custom.name", "input": "custom.input"}

@@ -14,7 +14,7 @@ document; requests of clients.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -23,7 +23,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
 from ccproxy.api.common.decoding import required
-from ccproxy.api.common.fates import NO_LOGPROBS, ignored
+from ccproxy.api.common.fates import NO_LOGPROBS, ignored, name_unused
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
 from ccproxy.core.blocks import (
@@ -50,6 +50,15 @@ _NATIVE_PARTS: Mapping[str, str] = {
 }
 
 
+# The fields that each type of part uses, besides these.
+_ALWAYS_USED = ("type", "cache_control", "prompt_cache_breakpoint")
+_USED: Mapping[str, Collection[str]] = {
+    **dict.fromkeys(("text", "input_text", "output_text"), ("text",)),
+    "refusal": ("refusal",),
+    **dict.fromkeys(("image_url", "input_image"), ("image_url", "file_id")),
+    "file": ("file",),
+    "input_file": ("file_data", "filename", "file_url", "file_id"),
+}
 # The `cache_control` for a `prompt_cache_breakpoint` of OpenAI's.
 _BREAKPOINT = Raw(b'{"type":"ephemeral"}')
 _RENAMED = {"cache_control": "prompt_cache_breakpoint"}
@@ -173,9 +182,18 @@ def _block(part: ContentPart, at: str, role: str, adjustments: Adjustments) -> B
     return block
 
 
+def _cached(part: ContentPart) -> Raw | UnsetType:
+    """The part's breakpoint, by either name of the field."""
+    if part.prompt_cache_breakpoint is None:
+        return part.cache_control
+    is_bare = isinstance(part.cache_control, UnsetType)
+    return _BREAKPOINT if is_bare else part.cache_control
+
+
 def _openai_block(
     part: ContentPart, at: str, role: str, adjustments: Adjustments
 ) -> Block:
+    name_unused(part, (*_ALWAYS_USED, *_USED.get(part.type, ())), adjustments, at)
     cached = part.cache_control
     if part.prompt_cache_breakpoint is None:
         return _marked_block(part, at, cached, adjustments)
@@ -239,12 +257,19 @@ def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> 
             param=f"{at}.type",
         )
     if part.type == "tool_use":
+        used = (*_ALWAYS_USED, "name", "input", "id")
+        name_unused(part, used, adjustments, at)
         name = required(part.name, f"{at}.name")
         arguments = "" if isinstance(part.input, UnsetType) else part.input
         identifier = NO_ID if part.id is None else part.id
-        return function_call(identifier, name, arguments, at, adjustments, {})
+        called = function_call(identifier, name, arguments, at, adjustments, {})
+        cached = _cached(part)
+        is_bare = isinstance(cached, UnsetType)
+        return called if is_bare else called.replaced(cache_control=cached)
     try:
-        native = msgspec.structs.replace(part, prompt_cache_breakpoint=None)
+        native = msgspec.structs.replace(
+            part, prompt_cache_breakpoint=None, cache_control=_cached(part)
+        )
         block = Block.decode(msgspec.json.encode(native), at)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"`{at}`: {error}", param=at) from None

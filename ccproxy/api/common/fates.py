@@ -17,14 +17,14 @@ decoded to a stricter type. Its objects are visited only if that fails.
 """
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from attrs import frozen
-from msgspec import Raw
+from msgspec import Raw, UnsetType
 
 from ccproxy.api.common.decoding import decode_json, read_body
 from ccproxy.core.errors import unsupported
@@ -39,6 +39,7 @@ OTHER_CACHE = "the provider's prompt cache has no keys"
 
 _EXTRA = "fate"
 _T = TypeVar("_T", bound=msgspec.Struct)
+_NOTHING_RAW = (b"null", b"false", b'""', b"[]", b"{}")
 _NOTHING = None | list[None] | dict[str, None]
 
 
@@ -207,6 +208,31 @@ def _unread(
             for index, each in enumerate(inner):
                 if isinstance(each, dict):
                     yield from _unread(each, field.item, f"{start}{name}[{index}]")
+
+
+def name_unused(
+    value: msgspec.Struct, used: Collection[str], adjustments: Adjustments, at: str
+) -> None:
+    """Record the paths of declared fields that this value has no use for.
+
+    A struct declares the fields of all types or roles of an object. Fields of another
+    type or role than the value's have no effect.
+
+    Args:
+        value: the decoded object.
+        used: the names of the fields that its type uses.
+        adjustments: records the paths.
+        at: the path of the object in the request.
+    """
+    for name, field in declared(type(value)).items():
+        if name not in used and field.fate is CARRIED and _is_set(getattr(value, name)):
+            adjustments.ignore(f"{at}.{name}")
+
+
+def _is_set(value: object) -> bool:
+    if isinstance(value, Raw):
+        return bytes(value).strip() not in _NOTHING_RAW
+    return not isinstance(value, UnsetType) and not asks_nothing(value)
 
 
 def asks_nothing(value: object) -> bool:

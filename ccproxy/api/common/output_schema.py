@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common.decoding import located, required
-from ccproxy.api.common.fates import granted, ignored
+from ccproxy.api.common.fates import granted, ignored, name_unused
 from ccproxy.core.blocks import parsed
 from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import Adjustments, OutputConfig, OutputValue
@@ -95,6 +95,11 @@ def output_paths(
 def _format(
     form: ResponseFormat | None, param: str, adjustments: Adjustments
 ) -> Mapping[str, object] | None:
+    if form is not None:
+        is_nested = form.json_schema is not None
+        used = ("json_schema",) if is_nested else ("name", "description", "schema")
+        is_schema = form.type == "json_schema"
+        name_unused(form, ("type", *(used if is_schema else ())), adjustments, param)
     match form:
         case None | ResponseFormat(type="text"):
             return None

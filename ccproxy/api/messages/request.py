@@ -335,7 +335,8 @@ def _tool_choice(raw: Raw | None, adjustments: Adjustments) -> ToolChoice | None
         # docs/messages-api-rules.md).
         adjustments.ignore("tool_choice.disable_parallel_tool_use")
     fields = _decode_shallow(raw)
-    extra = {name: fields[name] for name in fields if name not in _CHOICE_FIELDS}
+    known = [n for n in _CHOICE_FIELDS if n != "name" or given.type == "tool"]
+    extra = {name: fields[name] for name in fields if name not in known}
     return ToolChoice(given.type, given.name, one_call, extra)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.responses.items import ItemFields
+from ccproxy.api.responses.item_fields import ItemFields
 from ccproxy.api.responses.tools import ToolFields
 from ccproxy.web.operation import JSONSchema, Schema
 

@@ -24,7 +24,7 @@ Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from attrs import evolve, frozen
@@ -32,11 +32,19 @@ from attrs import evolve, frozen
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import decode_json, required
-from ccproxy.api.common.fates import ignored, kept, name_unread
+from ccproxy.api.common.fates import name_unread, name_unused
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.api.responses.encryption import Encryptor
+from ccproxy.api.responses.item_fields import (
+    CALLS,
+    OUTPUTS,
+    REFERENCE,
+    SHELLS,
+    USED,
+    ItemFields,
+)
 from ccproxy.core.blocks import (
     Block,
     redacted_thinking_block,
@@ -49,19 +57,8 @@ from ccproxy.core.messages import Adjustments
 
 # The value of `include` with which a client asks for encrypted content.
 INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
-_REFERENCE = "item_reference"
 # The limit of a request of the Messages API.
 _MOST_RESOLVED_BYTES = 32 * 2**20
-_SHELLS: Mapping[str, ToolKind] = {
-    "local_shell_call": ToolKind.LOCAL_SHELL,
-    "shell_call": ToolKind.SHELL,
-}
-_CALLS = ("function_call", "custom_tool_call", *_SHELLS)
-_OUTPUTS = tuple(f"{kind}_output" for kind in _CALLS)
-# Items of other types are not decoded. Each provider has its own types.
-_KNOWN = frozenset(
-    {*_CALLS, *_OUTPUTS, "message", "reasoning", "compaction", "item_reference"}
-)
 # Items of these types may have other shapes, because other providers have them, too.
 _SEALED = ("reasoning", "compaction")
 # Types of items in the proxy's own responses that are left out without a report.
@@ -76,47 +73,6 @@ class _ShellOutput(msgspec.Struct):
     stdout: str
     stderr: str
     outcome: dict[str, Any]
-
-
-class ItemFields(msgspec.Struct):
-    """The fields that are decoded, for all types of items."""
-
-    type: str | None = None
-    id: Annotated[str | None, kept("the model knows items by their order")] = None
-    role: str | None = None
-    content: str | list[ContentPart] | None = None
-    # Fields of calls and their results.
-    call_id: str | None = None
-    name: str | None = None
-    namespace: str | None = None
-    # A string with the JSON of an object; some clients send the object, or nothing.
-    arguments: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b'""'))
-    input: str | None = None
-    action: dict[str, Any] | None = None
-    output: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
-    # A field of reasoning and compaction.
-    encrypted_content: str | None = None
-    summary: Annotated[object, kept("`encrypted_content` has the thinking")] = None
-    status: Annotated[str | None, kept("the model sees whole items only")] = None
-    phase: Annotated[object, ignored("the provider has no such label")] = None
-    caller: Annotated[object, ignored("only the model calls tools")] = None
-    environment: Annotated[object, ignored("your client knows its shell")] = None
-    max_output_length: Annotated[object, ignored("outputs are not cut")] = None
-
-    @property
-    def called_id(self) -> str | None:
-        """The id of the call; a result of the local shell may have it in ``id``."""
-        if self.call_id is None and self.kind == "local_shell_call_output":
-            return self.id
-        return self.call_id
-
-    @property
-    def kind(self) -> str:
-        """The item's type; a message or a reference may omit it."""
-        if self.type is not None:
-            return self.type
-        is_reference = self.id is not None and self.role is None
-        return _REFERENCE if is_reference else "message"
 
 
 class _Kind(msgspec.Struct):
@@ -198,7 +154,7 @@ def kept_items(documents: Sequence[bytes], param: str) -> tuple[DecodedItem, ...
 
 def _fields(raw: bytes, at: str) -> ItemFields:
     about = decode_json(_kind_decoder, raw, at=at)
-    if about.type is not None and about.type not in _KNOWN:
+    if about.type is not None and about.type not in USED:
         return ItemFields(about.type, about.id if isinstance(about.id, str) else None)
     if about.type in _SEALED:
         try:
@@ -219,7 +175,7 @@ def _decode(raw: bytes, at: str) -> DecodedItem:
             required(item.fields.name, f"{at}.name")
         case "local_shell_call" | "shell_call":
             required(item.fields.action, f"{at}.action")
-        case kind if kind in _OUTPUTS:
+        case kind if kind in OUTPUTS:
             _output(item)
         case "item_reference":
             required(item.fields.id, f"{at}.id")
@@ -253,7 +209,7 @@ def _resolved(item: DecodedItem, kept: Mapping[str, bytes]) -> DecodedItem:
     found = kept.get(item.referenced_id) if item.referenced_id is not None else None
     if found is not None:
         return evolve(item, raw=found, fields=_fields(found, item.at), is_own=False)
-    if item.fields.kind == _REFERENCE:
+    if item.fields.kind == REFERENCE:
         raise InvalidRequest(
             f"`{item.at}`: there is no item {item.fields.id!r} here; it was not stored "
             "(`store: false`), was deleted, or belongs to another server: send the "
@@ -296,22 +252,21 @@ class _Reader:
     def read(self, item: DecodedItem) -> InputMessage | None:
         """Translate an item; None: the item is left out."""
         at, fields = item.at, item.fields
-        if fields.kind in _KNOWN and item.is_own:
+        if fields.kind in USED and item.is_own:
             name_unread(item.raw, ItemFields, self.adjustments, at=at)
-            if fields.kind not in _CALLS:
-                named = {"name": fields.name, "namespace": fields.namespace}
-                self.adjustments.ignore(*(f"{at}.{k}" for k, v in named.items() if v))
+            used = ("type", *USED[fields.kind])
+            name_unused(fields, used, self.adjustments, at)
         match fields.kind:
             case "message":
                 # If `input` is a string, `at` is also the path of the content.
                 field = "content" if at.endswith("]") else ""
                 role = fields.role or ""
                 return InputMessage(at, role, fields.content, field=field)
-            case kind if kind in _CALLS:
+            case kind if kind in CALLS:
                 unfinished = (at,) if fields.status == "incomplete" else ()
                 calls = (self._call(item),)
                 return InputMessage(at, "assistant", None, calls, unfinished=unfinished)
-            case kind if kind in _OUTPUTS:
+            case kind if kind in OUTPUTS:
                 result = _output(item)
                 if isinstance(result, list) and item.is_own:
                     for index, part in enumerate(_parts.decode(fields.output)):
@@ -344,7 +299,7 @@ class _Reader:
         identifier = NO_ID if fields.call_id is None else fields.call_id
         match fields.kind:
             case "local_shell_call" | "shell_call":
-                kind = _SHELLS[fields.kind]
+                kind = SHELLS[fields.kind]
                 given = (fields.action or {}).items()
                 # In an item, absent fields are null, and the type is not an argument.
                 action = {k: v for k, v in given if v is not None and k != "type"}

@@ -6,7 +6,7 @@ become tools whose schema describes the ``action`` of a shell call.
 Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document; requests of Codex.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ccproxy.api.common.custom_tools import custom_tool
 from ccproxy.api.common.decoding import decode_json, required
-from ccproxy.api.common.fates import NO_SUCH_FEATURE, ignored, name_unread
+from ccproxy.api.common.fates import NO_SUCH_FEATURE, ignored, name_unread, name_unused
 from ccproxy.api.common.tool_choice import decode_choice
 from ccproxy.api.common.tools import (
     ToolIdentity,
@@ -117,6 +117,15 @@ class ToolFields(msgspec.Struct):
     external_web_access: Annotated[object, ignored(_OWN_SEARCH)] = None
 
 
+# The fields that each type of tool uses; web search uses none.
+_USED: Mapping[str, Collection[str]] = {
+    "function": ("name", "description", "parameters", "strict"),
+    "custom": ("name", "description", "format"),
+    "namespace": ("name", "description", "tools"),
+    "shell": ("environment",),
+}
+
+
 class _Kind(msgspec.Struct):
     """The type of a tool, which is decoded before all other fields."""
 
@@ -210,6 +219,7 @@ def decode_tools(
 def _read(raw: bytes, at: str, adjustments: Adjustments) -> ToolFields:
     tool = decode_json(_decoder, raw, at=at)
     name_unread(raw, ToolFields, adjustments, at=at)
+    name_unused(tool, ("type", *_USED.get(tool.type, ())), adjustments, at)
     return tool
 
 

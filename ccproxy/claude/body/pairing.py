@@ -120,6 +120,7 @@ def results_first(turns: Sequence[Turn], calls: OpenCalls, notes: Notes) -> list
     """
     if not any(map(has_result, turns)):
         return list(turns)
+    holder = next(turn for turn in turns if has_result(turn))
     results: list[Block] = []
     others: list[Turn] = []
     for turn in turns:
@@ -136,7 +137,9 @@ def results_first(turns: Sequence[Turn], calls: OpenCalls, notes: Notes) -> list
             results.append(calls.answer(block, block.value))
         if kept:
             others.append(Turn(turn.role, kept, turn.at, turn.extra))
-    holder = next(turn for turn in turns if has_result(turn))
+        elif turn is not holder:
+            for name in turn.extra:
+                notes.ignore(f"{turn.at}.{name}" if turn.at else "")
     first = Turn("user", results, holder.at, holder.extra)
     if others and others[0].at == holder.at and others[0].role == "user":
         # The other blocks of the client's first message with results stay in its turn.
