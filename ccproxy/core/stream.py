@@ -75,6 +75,12 @@ class Usage:
         """All input tokens, cached or not."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
+    @property
+    def cache_read_ratio(self) -> float | None:
+        """The share of the input that was read from the cache; None: no input."""
+        whole = self.prompt_tokens
+        return self.cache_read_tokens / whole if whole else None
+
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,

@@ -1,8 +1,8 @@
 """Token usage and costs, rate limits, and a snapshot of a server's activity."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ccproxy.core.stream import Usage
 
@@ -74,6 +74,23 @@ class UsageTotals:
 def nanodollars(dollars: float) -> int:
     """Convert a cost in US dollars to nanodollars."""
     return round(dollars * _NANODOLLARS)
+
+
+def summed_by(
+    lines: Iterable[tuple[UsageKey, UsageTotals]], name: str
+) -> tuple[tuple[UsageKey, UsageTotals], ...]:
+    """The sums for each value of one field of the keys, sorted by it.
+
+    Args:
+        lines: sums of usage.
+        name: the field; the other fields of the keys are empty then.
+    """
+    sums: dict[str, UsageTotals] = {}
+    for usage_key, totals in lines:
+        value: str = getattr(usage_key, name)
+        sums[value] = sums.get(value, UsageTotals()) + totals
+    empty = UsageKey("", "", "", "")
+    return tuple((evolve(empty, **{name: v}), sums[v]) for v in sorted(sums))
 
 
 @frozen

@@ -10,6 +10,7 @@ For models there is no list: the first `_MOST_MODELS` that answer have their own
 Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -29,6 +30,8 @@ from ccproxy.web.observer import RequestObserver, RequestOutcome
 
 _OTHER = "other"
 _MOST_MODELS = 30
+# Of so many answers the gauge of the cache tells the share.
+_CACHE_ANSWERS = 100
 # Values of `api_retry` messages of the CLI: docs/claude-cli-protocol.md, "Retries".
 _REASONS = frozenset(
     {
@@ -84,6 +87,8 @@ class Metrics(ClaudeObserver, RequestObserver):
     def __init__(self) -> None:
         own = self._registry = CollectorRegistry()
         self._models: set[str] = set()
+        # By model: the read and the whole input tokens of the last answers.
+        self._inputs: dict[str, deque[tuple[int, int]]] = {}
         self._known: dict[tuple[object, tuple[str, ...]], Any] = {}
         Info("ccproxy_build", "The version of ccproxy.", registry=own).info(
             {"version": __version__}
@@ -201,6 +206,8 @@ class Metrics(ClaudeObserver, RequestObserver):
             if count:
                 series.inc(count)
         self._series(self._thinking, model).inc(end.usage.thinking_tokens)
+        inputs = self._inputs.setdefault(model, deque(maxlen=_CACHE_ANSWERS))
+        inputs.append((end.usage.cache_read_tokens, end.usage.prompt_tokens))
 
     @override
     def stream_opened(self) -> None:
@@ -266,7 +273,21 @@ class Metrics(ClaudeObserver, RequestObserver):
             self._models.add(name)
         return name
 
+    def _cached(self) -> Metric:
+        ratio = Metric(
+            "ccproxy_cache_read_ratio",
+            "Share of the input of the last 100 answers that the cache had.",
+            "gauge",
+        )
+        for model, inputs in self._inputs.items():
+            whole = sum(tokens for _, tokens in inputs)
+            if whole:
+                read = sum(tokens for tokens, _ in inputs)
+                ratio.add_sample(ratio.name, {"model": model}, read / whole)
+        return ratio
+
     def _watch(self) -> Iterator[Metric]:
+        yield self._cached()
         sessions = Metric("ccproxy_cli_sessions", "CLI processes by state.", "gauge")
         for state, count in self.watched.session_counts().items():
             sessions.add_sample(sessions.name, {"state": state}, count)

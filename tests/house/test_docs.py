@@ -37,7 +37,7 @@ _INNER = {
     *("claude-cli-protocol.md", "twisted-notes.md", "dependencies.md", "settings.md"),
 }
 # Of `ccproxy doctor` and `ccproxy usage`, and of every program.
-_COMMANDS = {"ask", "json", "since", "help", "version"}
+_COMMANDS = {"ask", "by", "json", "since", "help", "version"}
 # Of systemd, the bare CLI and the benchmarks.
 _OTHERS = {"user", "now", "fdname", "pty", "print", "beside", "minutes"}
 

@@ -43,7 +43,7 @@ def test_table(tmp_path: Path, call: Call, state: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "claude-sonnet-5-5  1a2b3c4d  curl" in done.stdout
     [total] = [line for line in done.stdout.splitlines() if line.startswith("total")]
-    assert total.split() == ["total", "2", "22", "0", "0", "40", "$0.0005"]
+    assert total.split() == ["total", "2", "22", "0", "0", "0", "%", "40", "$0.0005"]
     assert "\n5-hour window 62 %, resets " in done.stdout
     done = call("ccproxy", "usage", "--since=4w", f"--state-dir={state}")
     [total] = [line for line in done.stdout.splitlines() if line.startswith("total")]

@@ -7,7 +7,7 @@ import msgspec
 from attrs import asdict
 
 from ccproxy.core.backend import Status
-from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
+from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals, summed_by
 
 
 class Window(msgspec.Struct):
@@ -20,21 +20,22 @@ class Window(msgspec.Struct):
     told_at: float
 
 
-class _Amount(msgspec.Struct):
+class _Amount(msgspec.Struct, kw_only=True):
     answers: int
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
     output_tokens: int
     thinking_tokens: int
+    cache_read_ratio: float | None
     cost_usd: float
 
 
-class _Line(_Amount):
-    day: str
-    model: str
-    key: str
-    client: str
+class _Line(_Amount, kw_only=True, omit_defaults=True):
+    day: str = ""
+    model: str = ""
+    key: str = ""
+    client: str = ""
 
 
 class UsageDocument(msgspec.Struct):
@@ -61,20 +62,22 @@ def window_documents(windows: Sequence[RateWindow]) -> list[Window]:
     ]
 
 
-def usage_document(report: UsageReport, since: str) -> bytes:
+def usage_document(report: UsageReport, since: str, by: str = "") -> bytes:
     """Encode a `UsageDocument`.
 
     Args:
         report: the usage ledger's report.
         since: the first day, as ``2026-11-25``.
+        by: the only field of the lines' keys; empty: all of them.
     """
+    lines = summed_by(report.lines, by) if by else report.lines
     total = sum((totals for _, totals in report.lines), UsageTotals())
     return msgspec.json.encode(
         UsageDocument(
             object="ccproxy.usage",
             since=since,
             total=_Amount(**_amount(total)),
-            lines=[_line(usage_key, totals) for usage_key, totals in report.lines],
+            lines=[_line(usage_key, totals) for usage_key, totals in lines],
             rate_limits=window_documents(report.windows),
         )
     )
@@ -88,6 +91,7 @@ def _amount(totals: UsageTotals) -> Mapping[str, Any]:
     return {
         "answers": totals.answers,
         **totals.usage.counts,
+        "cache_read_ratio": totals.usage.cache_read_ratio,
         "cost_usd": totals.cost_usd,
     }
 

@@ -25,6 +25,7 @@ from ccproxy.store.inspection import read_usage
 
 _DEFAULT = "7d"
 _DAYS = {"d": 1, "w": 7}
+_FIELDS = ("model", "key", "client", "day")
 _SPAN = re.compile(r"(\d{1,4})([dw])")
 
 
@@ -38,19 +39,27 @@ class UsageOptions(CommandOptions):
         "used. Reads the server's database: pass the server's --state-dir or "
         "--database-url."
     )
-    metavars: ClassVar = {"since": "DAY"}
+    metavars: ClassVar = {"since": "DAY", "by": "WHAT"}
     shows_settings = False
     needs_key = False
     since = _DEFAULT
+    by = ""
     is_json = False
 
     @override
     def getSynopsis(self) -> str:
-        return "Usage: ccproxy usage [--since 7d] [--json] [the server's options]"
+        own = "[--since 7d] [--by WHAT] [--json]"
+        return f"Usage: ccproxy usage {own} [the server's options]"
 
     def opt_since(self, text: str) -> None:
         """The first day: 7d, 4w, today or 2026-11-25 [default: 7d]."""
         self.since = text
+
+    def opt_by(self, text: str) -> None:
+        """Sum up by model, key, client or day [default: by all four]."""
+        if text not in _FIELDS:
+            self.refuse(f"--by: {text!r} is none of {', '.join(_FIELDS)}")
+        self.by = text
 
     def opt_json(self) -> None:
         """Print the report as one JSON document."""
@@ -75,9 +84,9 @@ def run_usage(arguments: Sequence[str]) -> NoReturn:
     except StorageFailed as error:
         fail(options.program, str(error), ExitStatus.FAILED)
     if options.is_json:
-        print(usage_document(report, since).decode())
+        print(usage_document(report, since, options.by).decode())
     else:
-        print(table(report, since, now_seconds, None))
+        print(table(report, since, now_seconds, None, options.by))
     sys.exit(0)
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 
-from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
+from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals, summed_by
 
-_HEADINGS = (
-    *("day", "model", "key", "client"),
-    *("answers", "input", "cache read", "cache write", "output", "cost"),
+_KEYS = ("day", "model", "key", "client")
+_NUMBERS = (
+    *("answers", "input", "cache read", "cache write", "from cache"),
+    *("output", "cost"),
 )
-# The first columns are text. The others are numbers, aligned to the right.
-_TEXT_COLUMNS = 4
 _WINDOWS = {
     "five_hour": "5-hour window",
     "seven_day": "7-day window",
@@ -22,7 +21,11 @@ _STATUS = {"allowed_warning": ", nearly used up", "rejected": ", used up"}
 
 
 def table(
-    report: UsageReport, since: str, now_seconds: float, zone: tzinfo | None
+    report: UsageReport,
+    since: str,
+    now_seconds: float,
+    zone: tzinfo | None,
+    by: str = "",
 ) -> str:
     """Format the usage by day, model, key and client, and the rate limits.
 
@@ -31,10 +34,12 @@ def table(
         since: the first day, as ``2026-11-25``.
         now_seconds: the Unix time.
         zone: the time zone for the end of a limit; None: the local time zone.
+        by: the only field of the keys that is shown; empty: all of them.
     """
     parts = [f"usage since {since}, days in UTC"]
     if report.lines:
-        parts.append(_ledger(report.lines))
+        lines = summed_by(report.lines, by) if by else report.lines
+        parts.append(_ledger(lines, (by,) if by else _KEYS))
     else:
         parts.append("no requests were answered")
     if report.windows:
@@ -43,20 +48,21 @@ def table(
     return "\n\n".join(parts)
 
 
-def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]]) -> str:
-    rows: list[tuple[str, ...]] = [_HEADINGS]
+def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]], keys: Sequence[str]) -> str:
+    rows: list[tuple[str, ...]] = [(*keys, *_NUMBERS)]
     for usage_key, totals in lines:
-        words = (usage_key.day, usage_key.model, usage_key.key, usage_key.client)
+        words = (getattr(usage_key, name) for name in keys)
         rows.append((*words, *_numbers(totals)))
     total = sum((totals for _, totals in lines), UsageTotals())
-    rows.append(("total", "", "", "", *_numbers(total)))
+    rows.append(("total", *("" for _ in keys[1:]), *_numbers(total)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_row(row, widths) for row in rows)
+    return "\n".join(_row(row, widths, len(keys)) for row in rows)
 
 
-def _row(cells: Iterable[str], widths: Sequence[int]) -> str:
+def _row(cells: Iterable[str], widths: Sequence[int], texts: int) -> str:
+    """A line: the first columns are texts, the others numbers, to the right."""
     placed = [
-        cell.ljust(width) if number < _TEXT_COLUMNS else cell.rjust(width)
+        cell.ljust(width) if number < texts else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(placed).rstrip()
@@ -64,14 +70,19 @@ def _row(cells: Iterable[str], widths: Sequence[int]) -> str:
 
 def _numbers(totals: UsageTotals) -> tuple[str, ...]:
     usage = totals.usage
-    counts = (
+    ratio = usage.cache_read_ratio
+    inputs = (
         totals.answers,
         usage.input_tokens,
         usage.cache_read_tokens,
         usage.cache_write_tokens,
-        usage.output_tokens,
     )
-    return (*(f"{count:,}" for count in counts), f"${totals.cost_usd:,.4f}")
+    return (
+        *(f"{count:,}" for count in inputs),
+        "-" if ratio is None else f"{100 * ratio:.0f} %",
+        f"{usage.output_tokens:,}",
+        f"${totals.cost_usd:,.4f}",
+    )
 
 
 def _window(window: RateWindow, now_seconds: float, zone: tzinfo | None) -> str:

@@ -227,6 +227,19 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
     assert families - shown == set()
 
 
+def test_the_share_read_from_the_cache_is_that_of_the_last_answers() -> None:
+    metrics = new()
+    metrics.watched = House()
+    assert value(metrics, "ccproxy_cache_read_ratio", model=MODEL) is None
+    read = Usage(input_tokens=10, cache_read_tokens=80, cache_write_tokens=10)
+    for _ in range(100):
+        metrics.request_ended(evolve(END, usage=Usage(input_tokens=100)))
+    assert value(metrics, "ccproxy_cache_read_ratio", model=MODEL) == 0
+    for _ in range(50):
+        metrics.request_ended(evolve(END, usage=read))
+    assert value(metrics, "ccproxy_cache_read_ratio", model=MODEL) == 0.4
+
+
 def test_the_document_names_each_metric() -> None:
     text = DOCUMENT.read_text()
     families = {re.sub(r"_(bucket|sum|count)$", "", n) for n in names(full())}

@@ -455,6 +455,10 @@ async function loadUsage() {
 }
 
 const tokens = (line) => line.input_tokens + line.cache_read_tokens + line.cache_write_tokens + line.output_tokens;
+const fromCache = (sum) => {
+  const input = tokens(sum) - sum.output_tokens;
+  return input ? `${compact.format(sum.cache_read_tokens)}, ${Math.round((100 * sum.cache_read_tokens) / input)} %` : "–";
+};
 const MEASURES = {
   cost: [(line) => line.cost_usd, dollars],
   tokens: [tokens, (value) => compact.format(value)],
@@ -484,7 +488,7 @@ function showUsage() {
   }
   const line = (name, sum) => make("tr", {},
     cell(by === "model" ? short(name) : name), cell(number.format(sum.answers), "n"),
-    cell(compact.format(tokens(sum) - sum.output_tokens), "n"), cell(compact.format(sum.cache_read_tokens), "n extra"),
+    cell(compact.format(tokens(sum) - sum.output_tokens), "n"), cell(fromCache(sum), "n extra"),
     cell(compact.format(sum.output_tokens), "n"), cell(dollars(sum.cost_usd), "n"));
   const sorted = [...groups].sort(([, a], [, b]) => b.cost_usd - a.cost_usd || b.answers - a.answers);
   $("usage").tBodies[0].replaceChildren(...sorted.map(([name, sum]) => line(name, sum)));

@@ -67,13 +67,13 @@ TABLE = """\
 usage since 2026-11-19, days in UTC
 
 day         model              key       client         answers      input  \
-cache read  cache write  output      cost
+cache read  cache write  from cache  output      cost
 2026-11-24  claude-sonnet-5-5  1a2b3c4d  openai-python       12  1,234,567  \
-         3            2      20   $0.0002
+         3            2         0 %      20   $0.0002
 2026-11-25  claude-opus-5      -         curl                 1          0  \
-         0            0       7  $12.3456
+         0            0           -       7  $12.3456
 total                                                        13  1,234,567  \
-         3            2      27  $12.3458
+         3            2         0 %      27  $12.3458
 
 5-hour window 62 %, resets 14:00
 7-day window 94 %, nearly used up, resets 2026-11-27 12:03
@@ -83,6 +83,21 @@ moon"""
 
 def test_table() -> None:
     assert table(BOOKS, "2026-11-19", NOW, UTC) == TABLE
+
+
+def test_table_by_one_field() -> None:
+    report = UsageReport((*BOOKS.lines, *BOOKS.lines))
+    rows = table(report, "2026-11-19", NOW, UTC, "model").splitlines()[2:]
+    assert [row.split() for row in rows[1:]] == [
+        ["claude-opus-5", "2", "0", "0", "0", "-", "14", "$24.6912"],
+        ["claude-sonnet-5-5", "24", "2,469,134", "6", "4", "0", "%", "40", "$0.0005"],
+        ["total", "26", "2,469,134", "6", "4", "0", "%", "54", "$24.6917"],
+    ]
+    assert rows[0].split()[:2] == ["model", "answers"]
+    lines = json.loads(usage_document(report, "2026-11-19", "key"))["lines"]
+    assert [line["key"] for line in lines] == ["-", "1a2b3c4d"]
+    assert [line["answers"] for line in lines] == [2, 24]
+    assert not any(name in line for line in lines for name in ("day", "model"))
 
 
 def test_empty_table() -> None:
@@ -99,6 +114,7 @@ def test_document() -> None:
         "cache_write_tokens": 2,
         "output_tokens": 27,
         "thinking_tokens": 5,
+        "cache_read_ratio": 3 / 1234572,
         "cost_usd": 12.3458273,
     }
     line = document["lines"][1]
