@@ -26,7 +26,7 @@ from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
 from ccproxy.server.probing import ProbeUpstream
 from ccproxy.store.engine import store_url
 
-# Betas of the Messages API that every process asks for, beside the CLI's own.
+# Betas of the Messages API that every process sends, besides the CLI's own betas.
 BETAS: tuple[str, ...] = ()
 
 _CLOSED = "the proxy's service has not been started"

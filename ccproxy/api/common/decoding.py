@@ -34,8 +34,8 @@ _BOM = b"\xef\xbb\xbf"
 _HALF = rb'"\ud800"'
 _SLICE_BYTES = 2**20
 _LONG_STRING = 2**12
-# More than a prompt of a million tokens usually has. To decode so many at once takes
-# less than a tenth of a second, in which nothing else runs.
+# The most JSON values of a body. A prompt of a million tokens usually has fewer. To
+# decode them takes less than 0.1 s, during which no other Python code runs.
 MOST_VALUES = 300_000
 
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -58,7 +58,7 @@ def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         InvalidRequest: the body is not UTF-8. Parts that are never decoded are checked,
             too.
-        RequestTooLarge: it has more than `MOST_VALUES` values.
+        RequestTooLarge: the body has more than `MOST_VALUES` values.
     """
     body = body.removeprefix(_BOM)
     _check_utf8(body)
@@ -72,7 +72,7 @@ def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _check_utf8(body: bytes) -> None:
-    # In slices: a text with one emoji takes four bytes a character.
+    # In slices, because a decoded text with one emoji takes four bytes per character.
     decoder = getincrementaldecoder("utf-8")()
     try:
         for begin in range(0, len(body) + 1, _SLICE_BYTES):
@@ -84,7 +84,7 @@ def _check_utf8(body: bytes) -> None:
 
 def _halves(body: bytes) -> Iterator[str]:
     """The paths of the texts that contain an unpaired surrogate."""
-    # Python's decoder is slow at escapes.
+    # Long strings are replaced, because Python's decoder is slow at escapes.
     short = with_short_strings(body, _LONG_STRING, _half_of)
     try:
         yield from _walk(json.loads(short), "")
@@ -94,7 +94,7 @@ def _halves(body: bytes) -> Iterator[str]:
 
 
 def _half_of(string: bytes) -> bytes:
-    """Half a pair if a long string has one, else an empty string."""
+    """The replacement of a long string: an unpaired surrogate if it has one."""
     return b'""' if without_halves(string) is string else _HALF
 
 
@@ -228,13 +228,13 @@ def _number(value: float, param: str) -> Raw:
 
 @frozen(kw_only=True)
 class DecodedRequest:
-    """What the decoders of all APIs return.
+    """A decoded request; each API has a subclass.
 
     Attributes:
         request: the request of the Messages API.
         stream: whether the client wants a stream.
-        ignored: the client's paths of fields without effect.
-        adjusted: the client's paths of fields that are sent in another form.
+        ignored: the paths of fields that have no effect.
+        adjusted: the paths of fields that are sent in another form.
     """
 
     request: MessagesRequest
