@@ -1,4 +1,4 @@
-"""What a client of OpenAI's APIs asks of the prompt cache."""
+"""The options of the prompt cache in a request of OpenAI's APIs."""
 
 from typing import Literal
 
@@ -7,14 +7,14 @@ from attrs import field, frozen
 
 @frozen(kw_only=True)
 class CacheWish:
-    """A client's wish for the breakpoints of one request.
+    """A client's options for the breakpoints of one request.
 
     Attributes:
-        ttl: the time to live of the breakpoints; None: the operator's.
-        mode: ``implicit``: a breakpoint at the end beside those of the client, if there
-            is room; ``explicit``: the client's only; None: at the end only if the
-            client sets none.
-        paths: the client's paths of the fields that say so; not compared.
+        ttl: the time to live of the breakpoints; None: the operator's choice.
+        mode: ``implicit``: a breakpoint at the end besides the client's breakpoints, if
+            the provider takes one more; ``explicit``: the client's breakpoints only;
+            None: a breakpoint at the end only if the client sets no breakpoints.
+        paths: the client's paths of these options; not compared.
     """
 
     ttl: Literal["5m", "1h"] | None = None

@@ -69,15 +69,18 @@ def node_items(connection: Connection, node: int) -> tuple[Item, ...]:
 
 
 def check_size(connection: Connection, documents: Any, most_bytes: int) -> int:
-    """The bytes of all documents of a query, before they are read.
+    """Check the total size of a query's documents without reading them.
 
     Args:
         connection: to the database.
-        documents: selects one column of documents.
+        documents: a query that selects one column of documents.
         most_bytes: the limit.
 
+    Returns:
+        The total size in bytes.
+
     Raises:
-        TooLarge: they have more than ``most_bytes``.
+        TooLarge: the documents have more than ``most_bytes``.
     """
     [column] = documents.selected_columns
     total = documents.with_only_columns(func.coalesce(func.sum(func.length(column)), 0))

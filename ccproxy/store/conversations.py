@@ -90,7 +90,7 @@ class ConversationStore:
         """All items, oldest first; None: there is no such conversation.
 
         Raises:
-            TooLarge: they have more than ``most_bytes``; nothing was read.
+            TooLarge: the items have more than ``most_bytes``; none was read.
         """
         if not is_possible_id(identifier):
             return None

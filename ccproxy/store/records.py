@@ -13,7 +13,7 @@ RUNNING = ("queued", "in_progress")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
-# The most bytes of documents that a call reads, if the caller has no limit.
+# The value of ``most_bytes`` if the caller sets no limit.
 NO_LIMIT = 2**62
 
 
@@ -139,8 +139,8 @@ class HasId(Protocol):
 
 _K = TypeVar("_K", bound=HasId)
 
-# A page ends before an item that would make it larger: clients that read slowly each
-# hold a page in memory.
+# A page ends before an item with which it would be larger than this: each client that
+# reads slowly keeps a page in memory.
 _PAGE_BYTES = 4 * 2**20
 
 

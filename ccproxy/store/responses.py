@@ -145,7 +145,7 @@ class ResponseStore:
         """The newest item of each id, of responses or conversations.
 
         Raises:
-            TooLarge: they have more than ``most_bytes``; nothing was read.
+            TooLarge: the items have more than ``most_bytes``; none was read.
         """
         wanted = [name for name in identifiers if is_possible_id(name)]
         return await self._database.read(chains.items_by_id, wanted, most_bytes)

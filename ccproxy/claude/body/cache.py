@@ -1,11 +1,11 @@
 """Places the breakpoints of the prompt cache (``cache_control``). Pure.
 
 The provider takes four breakpoints. The CLI uses one of them for its identity, and one
-for the client's system prompt if there is one. The others are the client's last ones.
-If the client has none, the proxy marks the end of the question and that of the previous
-question. There the provider finds what the previous request has written, however many
-blocks the answer has. If the client changes its last block in the next request, the
-provider finds what was written before it.
+for the client's system prompt if there is one. The others are for the client's last
+breakpoints. If the client has none, the proxy marks the end of the question, and the
+end of the previous question. At the latter, the provider finds the cache entry of the
+previous request, however many blocks the answer has, and even if the client has changed
+its last block.
 
 All breakpoints of a request have the same time to live, the CLI's included.
 
@@ -50,7 +50,7 @@ class Breakpoints:
         top_level: the client's top-level ``cache_control``, which marks the last block.
         allows_scope: whether the CLI's processes name the beta of ``scope``.
         has_system: whether there is a system prompt, which the CLI marks.
-        wish: of a client of OpenAI's APIs.
+        wish: the cache options of a client of OpenAI's APIs.
 
     Attributes:
         ttl: the chosen time to live; None: the CLI's default.
@@ -120,7 +120,7 @@ class Breakpoints:
         elif last in marked or len(marked) < free:
             places = [last]
         elif _MODE in self.wish.paths:
-            # The client's own are worth more than the one at the end.
+            # The client's breakpoints take precedence over the one at the end.
             self.notes.adjust(_MODE)
         return [place for place in places if place is not None]
 
@@ -195,7 +195,7 @@ def _path(holder: Block | Tool) -> str:
 
 
 def _read(marker: Raw) -> _CacheControl | None:
-    """A breakpoint; None: it is invalid."""
+    """Decode a breakpoint; None: it is invalid."""
     try:
         return msgspec.json.decode(marker, type=_CacheControl)
     except msgspec.ValidationError:
@@ -203,7 +203,7 @@ def _read(marker: Raw) -> _CacheControl | None:
 
 
 def _is_without_ttl(holder: Block | Tool) -> bool:
-    """Whether it is a breakpoint of OpenAI's form, which has no time to live."""
+    """Whether a breakpoint has OpenAI's form, which has no time to live."""
     return holder.renamed.get("cache_control") == "prompt_cache_breakpoint"
 
 

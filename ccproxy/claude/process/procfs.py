@@ -78,11 +78,11 @@ def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
 
 
 def leftovers_in(environment: Mapping[str, str], folder: Path) -> Sequence[Path]:
-    """The files of `leftovers` of all processes that worked in a folder.
+    """The `leftovers` of all processes whose working directory was in a folder.
 
     Args:
-        environment: that of the processes.
-        folder: no process uses it any more.
+        environment: the environment of the processes.
+        folder: a folder that no process uses any more.
     """
     return [
         path

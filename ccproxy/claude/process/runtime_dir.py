@@ -22,7 +22,7 @@ from ccproxy.claude.process.procfs import kill_each, leftovers_in, processes_in
 
 _PREFIX = "ccproxy-"
 _LOCK = "owner"
-# No server takes so long from the folder to the lock.
+# A server locks its folder much sooner than this after it has made the folder.
 _MAKING_SECONDS = 3600.0
 
 
@@ -33,7 +33,7 @@ class RuntimeDirectory:
         path: the folder; only this user can read it.
 
     Args:
-        environment: that of the CLIs, whose files may be elsewhere.
+        environment: the environment of the CLIs, which locates their session files.
     """
 
     _log = Logger()
@@ -69,16 +69,16 @@ class RuntimeDirectory:
                     )
 
     def _leftovers(self, folder: Path) -> Iterator[Path]:
-        """The files that killed CLIs have left outside of their server's folder."""
+        """The files that killed CLIs have left outside their server's folder."""
         environments = [self._environment]
-        # The folder may have a home of its own, which names sockets elsewhere.
+        # The folder may contain home directories, whose session files name sockets.
         environments += [{"HOME": str(home)} for home in folder.glob("*/")]
         for environment in environments:
             yield from leftovers_in(environment, folder)
 
 
 def _never_began(folder: Path) -> bool:
-    """Whether a server was killed while it made the folder, long ago."""
+    """Whether a server was killed, long ago, before it had locked the folder."""
     try:
         names = {path.name for path in folder.iterdir()}
         about = folder.lstat()

@@ -61,7 +61,7 @@ class MessageHead(msgspec.Struct):
     usage: Raw = _NULL
 
 
-# The fields of a message that have a place of their own in the events of an answer.
+# The fields of a message that the events of `ccproxy.core.stream` have as attributes.
 _MESSAGE_FIELDS = frozenset(
     (
         *("id", "type", "role", "model", "content", "usage"),
@@ -80,7 +80,7 @@ class MessageStartEvent(msgspec.Struct, tag="message_start"):
         """The fields that the proxy reads.
 
         Raises:
-            msgspec.DecodeError: one of them is of another shape.
+            msgspec.DecodeError: a field has an unknown shape.
         """
         head: MessageHead = _decode_head(self.message)
         return head
@@ -116,10 +116,10 @@ class HalvedDeltaEvent(BlockDeltaEvent):
 
 
 class ExtendedDeltaEvent(BlockDeltaEvent):
-    """A delta with other fields than its text; made here, not by the CLI.
+    """A delta with further fields besides its text; the decoder makes it.
 
     Attributes:
-        rest: the delta with an empty text and these fields.
+        rest: the delta with the further fields and an empty text.
     """
 
     rest: Raw = _NULL
@@ -162,7 +162,7 @@ class MessageDeltaEvent(
         """The fields of ``delta`` that the proxy reads.
 
         Raises:
-            msgspec.DecodeError: one of them is of another shape.
+            msgspec.DecodeError: a field has an unknown shape.
         """
         stop: StopPart = _decode_stop(self.delta)
         return stop
@@ -179,7 +179,7 @@ class MessageDeltaEvent(
 
 
 class ExtendedMessageDeltaEvent(MessageDeltaEvent):
-    """A message ends, in an event with other fields; made here, not by the CLI."""
+    """A `MessageDeltaEvent` with further fields; the decoder makes it."""
 
     others: dict[str, Raw] = {}
 
@@ -303,7 +303,7 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
     """Decode a line of type ``stream_event``; None: its event is of an unknown type.
 
     Raises:
-        msgspec.DecodeError: the line is of another shape.
+        msgspec.DecodeError: the line has an unknown shape.
     """
     try:
         return decode_known_line(line)
@@ -318,7 +318,7 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
 
 
 def _extended(event: _AnyEvent, line: bytes) -> StreamPart | None:
-    """An event with fields, or a delta of a type, without a struct; None: no such."""
+    """Decode an event with further fields, or a delta of an unknown type; else None."""
     if event.type == "message_delta":
         about = ("type", "delta", "usage")
         fields = _without(_decode_fields_of_event(line).event, about)
