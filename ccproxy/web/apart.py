@@ -1,4 +1,4 @@
-"""Work on large data in a thread, so that the reactor goes on."""
+"""Processes large data in a thread, so that the reactor is not blocked."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -13,7 +13,10 @@ _T = TypeVar("_T")
 
 
 class LargeWork:
-    """Runs one function after the other: each thread takes time from the reactor."""
+    """Runs functions in a thread, one at a time.
+
+    Threads that compute compete with the reactor for the interpreter.
+    """
 
     def __init__(self) -> None:
         self._lock = DeferredLock()
@@ -29,9 +32,9 @@ class LargeWork:
 
         Args:
             size_bytes: the size of the data.
-            work: pure; uses nothing of the reactor's.
-            args: passed on, as are ``options``.
-            options: passed on.
+            work: a pure function.
+            args: the arguments of the function.
+            options: the keyword arguments of the function.
         """
         if size_bytes <= LARGE_BYTES:
             return work(*args, **options)

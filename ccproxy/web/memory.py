@@ -1,26 +1,26 @@
-"""The memory for large data: one budget for all requests of a server. Pure.
+"""Limits the memory for large data: one budget for all requests of a server. Pure.
 
-It counts bytes of JSON: the bodies of requests, the stored conversations that they
-continue, the stored items and responses that clients read, and the messages and
-histories of WebSockets. The process takes several times as much for a moment, because
-the same data is decoded and encoded.
+The budget counts bytes of JSON: the bodies of requests, the stored conversations that
+they continue, the stored items and responses that clients read, and the messages and
+histories of WebSockets. While the data is decoded and encoded, the process needs
+several times as much memory.
 """
 
 from ccproxy.core.errors import ServerFull
 
-# What is smaller does not count: there are only so many connections.
+# Data up to this size does not count: `--max-connections` limits its total.
 _SMALL_BYTES = 2**16
 _RETRY_SECONDS = 2.0
 
 
 class MemoryBudget:
-    """The bytes that may be held at one time.
+    """The number of bytes that all holders together may hold.
 
     Attributes:
-        held_bytes: what is held now.
+        held_bytes: the number of bytes that are held now.
 
     Args:
-        most_bytes: the limit. One holder alone may have more.
+        most_bytes: the limit. If there is only one holder, it may hold more.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -28,21 +28,21 @@ class MemoryBudget:
         self.held_bytes = 0
 
     def holder(self) -> "HeldMemory":
-        """Something that can hold memory, and holds none yet."""
+        """Make a holder that holds no memory."""
         return HeldMemory(self)
 
     def change(
         self, held_bytes: int, size_bytes: int, *, is_there: bool = False
     ) -> None:
-        """Count a holder that grows or shrinks; for holders.
+        """Change the bytes of one holder. Called by `HeldMemory`.
 
         Args:
-            held_bytes: what it has held.
-            size_bytes: what it holds from now on.
-            is_there: whether that is in memory already, and cannot be refused.
+            held_bytes: the bytes that it has held.
+            size_bytes: the bytes that it holds from now on.
+            is_there: whether the data is already in memory, and cannot be refused.
 
         Raises:
-            ServerFull: it would grow, and all together would be too large.
+            ServerFull: the holder would grow, and the limit would be exceeded.
         """
         others_bytes = self.held_bytes - held_bytes
         if (
@@ -53,7 +53,7 @@ class MemoryBudget:
         ):
             raise ServerFull(
                 "the proxy holds too many large requests, conversations and answers at "
-                "one time; try again, or start it with a larger --memory-limit",
+                "one time; try again, or start the proxy with a larger --memory-limit",
                 retry_after_seconds=_RETRY_SECONDS,
             )
         self.held_bytes = others_bytes + size_bytes
@@ -63,7 +63,7 @@ class HeldMemory:
     """The memory that one request or WebSocket holds.
 
     Args:
-        budget: counts what is held.
+        budget: counts the bytes.
     """
 
     def __init__(self, budget: MemoryBudget) -> None:
@@ -71,42 +71,42 @@ class HeldMemory:
         self._size_bytes = self._counted_bytes = 0
 
     def set(self, size_bytes: int, *, is_there: bool = False) -> None:
-        """Hold so much, instead of what was held.
+        """Set the number of bytes that are held.
 
         Args:
-            size_bytes: the size.
-            is_there: whether it is in memory already, and cannot be refused.
+            size_bytes: the new number.
+            is_there: whether the data is already in memory, and cannot be refused.
 
         Raises:
-            ServerFull: there is no room for more; the same is held as before.
+            ServerFull: the limit would be exceeded; nothing is changed.
         """
         counted_bytes = size_bytes if size_bytes > _SMALL_BYTES else 0
         self._budget.change(self._counted_bytes, counted_bytes, is_there=is_there)
         self._size_bytes, self._counted_bytes = size_bytes, counted_bytes
 
     def grow(self, size_bytes: int) -> None:
-        """Hold at least so much.
+        """Hold at least this number of bytes.
 
         Raises:
-            ServerFull: there is no room for more; the same is held as before.
+            ServerFull: the limit would be exceeded; nothing is changed.
         """
         if size_bytes > self._size_bytes:
             self.set(size_bytes)
 
     def add(self, size_bytes: int) -> None:
-        """Hold so much more.
+        """Hold this number of bytes in addition.
 
         Raises:
-            ServerFull: there is no room for more; the same is held as before.
+            ServerFull: the limit would be exceeded; nothing is changed.
         """
         self.set(self._size_bytes + size_bytes)
 
     def release(self) -> None:
-        """Hold nothing any more; may be called at any time."""
+        """Hold no bytes; may be called at any time."""
         self.set(0)
 
     def hand_over(self) -> "HeldMemory":
-        """A new holder of all that this one has held."""
+        """Move all bytes to a new holder; returns the new holder."""
         other = HeldMemory(self._budget)
         other._size_bytes, self._size_bytes = self._size_bytes, 0
         other._counted_bytes, self._counted_bytes = self._counted_bytes, 0

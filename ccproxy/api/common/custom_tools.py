@@ -155,7 +155,7 @@ class CustomInputDecoder:
 
 
 def _may_open(json_text: str) -> bool:
-    """Whether more text can make this a beginning of ``{"input": "``."""
+    """Whether the text is the beginning of ``{"input": "``, apart from white space."""
     rest = json_text
     for piece in _OPENING_PIECES:
         rest = rest.lstrip()

@@ -1,10 +1,10 @@
-"""The fields by which OpenAI's clients control the prompt cache. Pure.
+"""Decodes the fields with which OpenAI's clients control the prompt cache. Pure.
 
-========================  ==========================================================
-``prompt_cache_options``  ``mode`` is what it is there. ``ttl`` is a minimum, and an
-                          hour satisfies the only value, ``30m``.
-``prompt_cache_retention``  a maximum: of ``24h`` the provider has an hour
-========================  ==========================================================
+==========================  ========================================================
+``prompt_cache_options``    ``mode`` has OpenAI's meaning. ``ttl`` is a minimum: for
+                            ``30m``, the only value, an hour is sent.
+``prompt_cache_retention``  A maximum: for ``24h``, an hour is sent.
+==========================  ========================================================
 
 Source: ``PromptCacheOptionsParam`` and ``prompt_cache_retention`` in OpenAI's document;
 rules 41 and 42 of the Messages API.
@@ -30,12 +30,12 @@ class PromptCacheOptions(msgspec.Struct):
 def cache_wish(
     options: PromptCacheOptions | None, retention: Any, adjustments: Adjustments
 ) -> CacheWish:
-    """The client's wish; values that the provider does not have are noted.
+    """Decode the fields to a `CacheWish`; unknown values are reported as ignored.
 
     Args:
         options: the client's ``prompt_cache_options``.
         retention: the client's ``prompt_cache_retention``.
-        adjustments: takes what is sent in another form, or not at all.
+        adjustments: records the paths of changed and of unknown values.
     """
     given = options or PromptCacheOptions()
     said = {

@@ -45,7 +45,7 @@ _PAGE = (
         "limit", "With anthropic-version: the number of models, from 1 to 1000.", _TEXT
     ),
 )
-_WORDS = "Done, in OpenAI's format, or in Anthropic's with anthropic-version."
+_WORDS = "In OpenAI's format; with anthropic-version, in Anthropic's format."
 
 
 class ModelRoutes(Routes):

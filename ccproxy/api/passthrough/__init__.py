@@ -1,1 +1,1 @@
-"""Routes for what Claude has not: the requests are sent on to another server."""
+"""Routes for which Claude has no model: they forward requests to another server."""

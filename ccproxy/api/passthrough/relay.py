@@ -1,7 +1,7 @@
-"""Sends a request to another server, and returns that server's response as it comes.
+"""Forwards a request to another server, and streams its response to the client.
 
-The response is never held in memory: while the client's socket is full, the connection
-to the other server is paused. Bytes are not changed, and nothing is decompressed.
+The response is not buffered: while the client's socket is full, the connection to the
+other server is paused. The body is not changed or decompressed.
 """
 
 from io import BytesIO
@@ -22,9 +22,10 @@ from ccproxy.api.passthrough.targets import Target
 from ccproxy.core.errors import PassthroughFailed
 
 CONNECT_SECONDS = 10.0
-# Headers that describe the client's request.
+# The headers of the client's request that are forwarded.
 _SENT = ("content-type", "accept", "accept-encoding", "user-agent")
-# Headers that describe the response. Others are about the connection, or are cookies.
+# The headers of the response that are returned. Others are about the connection, or set
+# cookies.
 _RETURNED = (
     *("content-type", "content-encoding", "content-disposition"),
     *("retry-after", "cache-control"),
@@ -32,10 +33,10 @@ _RETURNED = (
 
 
 class Relay:
-    """Sends requests to other servers.
+    """Forwards requests to other servers.
 
     Args:
-        agent: makes the requests.
+        agent: sends the requests.
     """
 
     def __init__(self, agent: IAgent) -> None:
@@ -44,16 +45,17 @@ class Relay:
     async def send(
         self, request: Request, target: Target, path: bytes, body: bytes
     ) -> None:
-        """Send a request; returns when its whole response has been sent to the client.
+        """Forward a request; returns when the whole response was sent to the client.
 
         Args:
             request: the client's request.
             target: the other server.
-            path: what is appended to the target's URL, with a leading slash; or empty.
+            path: the path to append to the target's URL: empty, or with a leading
+                slash.
             body: the client's body.
 
         Raises:
-            PassthroughFailed: the other server cannot be reached, or ends the
+            PassthroughFailed: the other server cannot be reached, or closes the
                 connection before the end of its response.
         """
         _, mark, query = request.uri.partition(b"?")
@@ -70,10 +72,10 @@ class Relay:
         except (ConnectError, DNSLookupError) as error:
             raise PassthroughFailed(
                 "the server of --passthrough for this route cannot be reached; start "
-                "it, or correct its URL"
+                "the server, or correct its URL"
             ) from error
         except Exception as error:
-            # Twisted's HTTP client fails with exceptions of many classes.
+            # The exceptions of Twisted's HTTP client have no common class.
             raise PassthroughFailed(
                 "the server of --passthrough for this route gave no HTTP response"
             ) from error
@@ -90,7 +92,7 @@ class Relay:
 
 
 def new_agent(reactor: Any) -> Agent:
-    """The agent for a `Relay`: a connection for each request."""
+    """Make the agent for a `Relay`; it opens a connection for each request."""
     return Agent(reactor, connectTimeout=CONNECT_SECONDS)
 
 
@@ -109,7 +111,8 @@ class _ResponseBody(Protocol):
     """Writes the body of a response to the client.
 
     Attributes:
-        whole: fires at the end of the body; fails if there is none.
+        whole: fires with None at the end of the body. Fails with `PassthroughFailed`
+            if the connection is lost before.
     """
 
     transport: Any
@@ -131,14 +134,14 @@ class _ResponseBody(Protocol):
         if self.whole.called:
             return
         self._request.unregisterProducer()
-        # PotentialDataLoss: the end of the connection is the end of the body.
+        # PotentialDataLoss: the response has no length; it ends with the connection.
         if reason.check(ResponseDone, PotentialDataLoss):
             self.whole.callback(None)
         else:
             self.whole.errback(
                 PassthroughFailed(
-                    "the server of --passthrough for this route has broken off its "
-                    "response"
+                    "the server of --passthrough for this route closed the connection "
+                    "before the end of its response"
                 )
             )
 

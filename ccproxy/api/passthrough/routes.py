@@ -1,4 +1,4 @@
-"""Routes of OpenAI's API that Claude has no model for, sent to another server."""
+"""Routes of OpenAI's API for which Claude has no model: they forward requests."""
 
 from collections.abc import Mapping
 
@@ -30,9 +30,9 @@ class PassthroughRoutes(Routes):
     """``/embeddings``, ``/moderations``, ``/rerank``, ``/audio/`` and ``/images/``.
 
     Args:
-        services: what every request needs.
+        services: the services for the `RequestContext` of each request.
         targets: the other servers, by the first segments of the routes' paths.
-        agent: makes the requests.
+        agent: sends the requests.
     """
 
     _app = Klein()
@@ -52,7 +52,7 @@ class PassthroughRoutes(Routes):
         operation=_operation("createEmbedding", "embeddings"),
     )
     async def embed(self, context: RequestContext) -> None:
-        """Send a request for embeddings on."""
+        """Forward a request for embeddings."""
         await self._send_on(context)
 
     @route(
@@ -62,7 +62,7 @@ class PassthroughRoutes(Routes):
         operation=_operation("createModeration", "moderations"),
     )
     async def moderate(self, context: RequestContext) -> None:
-        """Send a request for moderation on."""
+        """Forward a request for moderation."""
         await self._send_on(context)
 
     @route(
@@ -72,7 +72,7 @@ class PassthroughRoutes(Routes):
         operation=_operation("rerank", "an order of documents"),
     )
     async def rerank(self, context: RequestContext) -> None:
-        """Send a request for an order of documents on."""
+        """Forward a request to rank documents."""
         await self._send_on(context)
 
     @route(
@@ -82,7 +82,7 @@ class PassthroughRoutes(Routes):
         operation=_operation("createAudio", "speech and transcriptions"),
     )
     async def hear_and_speak(self, context: RequestContext, rest: str) -> None:
-        """Send a request for speech, or for a transcription, on."""
+        """Forward a request for speech, or for a transcription."""
         await self._send_on(context)
 
     @route(
@@ -92,11 +92,11 @@ class PassthroughRoutes(Routes):
         operation=_operation("createImage", "images"),
     )
     async def draw(self, context: RequestContext, rest: str) -> None:
-        """Send a request for images on."""
+        """Forward a request for images."""
         await self._send_on(context)
 
     async def _send_on(self, context: RequestContext) -> None:
-        # As it came: the placeholders of the route are decoded.
+        # The path as it was sent; the values of the route's placeholders are decoded.
         path = route_path(context.request.uri.partition(b"?")[0])
         first, slash, rest = path.removeprefix(b"/").partition(b"/")
         target = self._targets.get(first.decode("ascii", "replace"))

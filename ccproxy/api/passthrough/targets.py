@@ -1,4 +1,4 @@
-"""The servers of ``--passthrough``, and their keys from the environment. Pure."""
+"""Reads the servers of ``--passthrough``, and their keys. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,10 +10,10 @@ from ccproxy.config.settings import SettingsError
 
 @frozen(kw_only=True)
 class Target:
-    """Another server.
+    """A server to which requests are forwarded.
 
     Attributes:
-        url: what the path of a request is appended to; without a final slash.
+        url: the base URL, without a final slash.
         key: sent as ``Authorization: Bearer``; empty: no key is sent.
     """
 
@@ -26,16 +26,16 @@ def targets_of(
     environment: Mapping[str, str],
     names: Collection[str],
 ) -> Mapping[str, Target]:
-    """The servers by the first segments of the routes' paths.
+    """The servers, by the first segments of the routes' paths.
 
     Args:
-        options: the operator's.
-        environment: has the keys.
-        names: the first segments for which there is a route.
+        options: the values of ``--passthrough``.
+        environment: the environment variables; some contain keys.
+        names: the first segments of all routes that can be forwarded.
 
     Raises:
-        SettingsError: there is no such route, it is named twice, or there is no key in
-            the environment.
+        SettingsError: an option names an unknown route, a route is named twice, or a
+            key is missing from the environment.
     """
     targets: dict[str, Target] = {}
     for option in options:

@@ -1,4 +1,4 @@
-"""The fields of the items of Responses, and which type uses which. Pure.
+"""The fields of items in Responses, and the fields that each type of item uses. Pure.
 
 Source: ``InputItem`` and ``ItemResource`` in OpenAI's document.
 """
@@ -20,15 +20,15 @@ SHELLS: Mapping[str, ToolKind] = {
 CALLS = ("function_call", "custom_tool_call", *SHELLS)
 OUTPUTS = tuple(f"{kind}_output" for kind in CALLS)
 _CALLED = ("call_id", "name", "namespace")
-# The fields that each type of item uses. Items of other types are not decoded: each
-# provider has its own types.
+# The fields that each type of item uses. Items of other types are not decoded, because
+# each provider has its own types.
 USED: Mapping[str, Collection[str]] = {
     "message": ("role", "content"),
     "function_call": (*_CALLED, "arguments"),
     "custom_tool_call": (*_CALLED, "input"),
     **dict.fromkeys(SHELLS, ("call_id", "action")),
     **dict.fromkeys(OUTPUTS, ("call_id", "output")),
-    # The text of reasoning comes in `encrypted_content`, too.
+    # `encrypted_content` also contains the text of `content` and `summary`.
     "reasoning": ("encrypted_content", "content", "summary"),
     "compaction": ("encrypted_content",),
     REFERENCE: (),
