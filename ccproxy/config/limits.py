@@ -31,7 +31,7 @@ class ConnectionLimits:
         help="largest sum, in bytes of JSON, of requests that are not answered yet, "
         "the conversations that they continue, histories of WebSockets, and stored "
         "data that clients read; further data over 64 KiB is refused with status 503. "
-        "The process takes several times as much",
+        "The process needs several times as much memory",
     )
     head_timeout: float = option(
         group=Group.LIMITS,

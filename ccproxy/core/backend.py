@@ -30,7 +30,7 @@ class PreparedQuestion(Protocol):
 
     @property
     def thinks_by_name(self) -> bool:
-        """Whether the model's name asks for thinking that the client does not set."""
+        """Whether the client's name of the model asks for thinking."""
 
     @property
     def adjusted(self) -> Sequence[str]:

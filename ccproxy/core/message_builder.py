@@ -11,10 +11,11 @@ How a delta changes its block:
 ``signature``              replaces the block's ``signature``
 ``partial_json``           is appended to the JSON text of the block's ``input``
 ``citations_delta``        ``citation`` is appended to ``citations``
-other fields of these      are not part of the block
-any other, of a block of   is not part of the block, because the provider might not take
-a known type               it back; ``is_exact`` becomes false
-any other                  each string or list is appended to the block's field of
+further fields of the      are not added to the block
+deltas above
+any other delta of a       is not added to the block, because the provider may refuse
+block of a known type      the result; ``is_exact`` becomes false
+any other delta            each string or list is appended to the block's field of
                            that name, any other value replaces the field; ``is_exact``
                            becomes false
 =========================  ==========================================================

@@ -132,7 +132,7 @@ class StructuredAnswer:
             message: the ``message`` of a user's turn that the CLI has added.
 
         Raises:
-            msgspec.DecodeError: the message is not of the known shape.
+            msgspec.DecodeError: the message has an unknown shape.
         """
         turn = _decode_turn(message)
         content = () if turn is None else turn.content

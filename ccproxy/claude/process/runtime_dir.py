@@ -22,7 +22,7 @@ from ccproxy.claude.process.procfs import kill_each, leftovers_in, processes_in
 
 _PREFIX = "ccproxy-"
 _LOCK = "owner"
-# A server locks its folder much sooner than this after it has made the folder.
+# Much more time than a server needs between making its folder and locking it.
 _MAKING_SECONDS = 3600.0
 
 

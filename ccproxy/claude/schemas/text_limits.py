@@ -55,7 +55,7 @@ class TextLimits:
 
 # The largest schemas of tool servers have some hundred kilobytes.
 SCHEMA_LIMITS = TextLimits(size_bytes=2_000_000, depth=250, parts=50_000)
-# To check a tool's schema is one call, in a thread, that keeps all others waiting.
+# Smaller, because one call checks a tool's schema, and holds the GIL until it returns.
 TOOL_SCHEMA_LIMITS = TextLimits(size_bytes=2_000_000, depth=250, parts=10_000)
 # A model's answer has at most 128,000 tokens of some four bytes each.
 INSTANCE_LIMITS = TextLimits(size_bytes=2_000_000, depth=500, parts=200_000)
