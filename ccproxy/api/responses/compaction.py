@@ -7,6 +7,9 @@ Source: ``CompactResponseMethodPublicBody`` and ``CompactResource`` in OpenAI's
 documents.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import msgspec
 from attrs import evolve
 from msgspec import UNSET
@@ -25,7 +28,7 @@ SUMMARY_INSTRUCTION = (
     "alone, by someone who has not seen it. Keep every fact, name, number, decision, "
     "constraint, preference and file or code detail that may matter later, what has "
     "been done, what failed, what is still open, and what was asked last. Write the "
-    "summary only, without introduction or closing words."
+    "summary only, without introduction or closing words, and call no tool."
 )
 
 
@@ -39,19 +42,29 @@ def check_model(model: str) -> None:
 
 
 def summary_request(request: MessagesRequest) -> MessagesRequest:
-    """Change a request to one for a summary: no limit, no format, no tool calls.
+    """Change a request to one for a summary: no limit, no format, no required call.
 
-    The tools are still sent, because the provider's prompt cache depends on them.
+    What the provider's prompt cache of the conversation depends on stays (rule 44): the
+    tools, and ``tool_choice`` as far as it requires no call. So the model may call a
+    tool instead; see `without_calls`.
     """
     config = request.output_config
     if config is not None:
         config = config.replaced(format=UNSET)
-    return evolve(
-        request,
-        max_tokens=None,
-        tool_choice=ToolChoice("none") if request.tools else None,
-        output_config=config,
-    )
+    choice = request.tool_choice
+    if choice is not None and choice.must_call:
+        choice = msgspec.structs.replace(choice, type="auto", name=None)
+    return evolve(request, max_tokens=None, tool_choice=choice, output_config=config)
+
+
+def without_calls(request: MessagesRequest) -> MessagesRequest:
+    """The same request for a model that has called a tool: it must not call any."""
+    return evolve(request, tool_choice=ToolChoice("none"))
+
+
+def has_calls(output: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an answer has calls of tools."""
+    return any(item["type"] not in ("message", "reasoning") for item in output)
 
 
 def compaction_item(identifier: str, summary: str, encryptor: Encryptor) -> bytes:

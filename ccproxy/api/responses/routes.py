@@ -12,7 +12,9 @@ from ccproxy.api.responses.compaction import (
     check_model,
     compaction_document,
     compaction_item,
+    has_calls,
     summary_request,
+    without_calls,
 )
 from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.items import INCLUDE_ENCRYPTED
@@ -33,6 +35,7 @@ from ccproxy.core.errors import (
     NotSupported,
     StorageFailed,
 )
+from ccproxy.core.messages import MessagesRequest
 from ccproxy.store.records import StoredResponse, UnknownItem
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
@@ -167,29 +170,40 @@ class ResponsesRoutes(Routes):
         """Summarize a conversation."""
         call = await context.decoded(decode_responses)
         check_model(call.request.model)
-        call = evolve(call, request=summary_request(call.request))
-        owner = context.identity.key
-        turn = await self._turns.prepare(
-            call,
-            context.hex,
-            closing=SUMMARY_INSTRUCTION,
-            owner=owner,
-            memory=context.memory,
-        )
-        _set_headers(context, turn, None)
-        document = ResponseDocument(turn.encoder)
-        await collect(context, turn.question, document)
+        turn = await self._summary(context, call, summary_request(call.request))
+        usage = turn.encoder.usage
+        if has_calls(turn.encoder.output):
+            again = without_calls(summary_request(call.request))
+            turn = await self._summary(context, call, again)
+            usage += turn.encoder.usage
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed(
                 "the model's summary was cut short; try again", cause=Cause.NO_SUMMARY
             )
         encryptor = await self._turns.encryptor()
         item = compaction_item(context.hex, output_text(turn.encoder.output), encryptor)
-        usage = turn.encoder.usage
         return json_response(
             context.request,
             compaction_document(context.hex, item, self._turns.now, usage),
         )
+
+    async def _summary(
+        self,
+        context: RequestContext,
+        call: DecodedResponsesRequest,
+        request: MessagesRequest,
+    ) -> PreparedResponse:
+        """Have a conversation summarized by a request of `summary_request`."""
+        turn = await self._turns.prepare(
+            evolve(call, request=request),
+            context.hex,
+            closing=SUMMARY_INSTRUCTION,
+            owner=context.identity.key,
+            memory=context.memory,
+        )
+        _set_headers(context, turn, None)
+        await collect(context, turn.question, ResponseDocument(turn.encoder))
+        return turn
 
     @route(
         _app,

@@ -3,14 +3,15 @@
 import json
 
 import pytest
+from attrs import evolve
 from pytest_twisted import ensureDeferred
 
+from ccproxy.core.blocks import tool_use_block
 from ccproxy.core.messages import ToolChoice
-from ccproxy.core.stream import (
-    Finished,
-)
+from ccproxy.core.stream import ContentBlockStart, ContentBlockStop, Finished
 from tests.integration.http.conftest import HTTP
 from tests.integration.http.responses import START, ask, create, turns
+from tests.support.backend import FINISHED
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -48,7 +49,7 @@ async def test_conversation_becomes_one_item(http: HTTP) -> None:
 
 @ensureDeferred
 async def test_compaction_reads_the_cache_of_the_conversation(http: HTTP) -> None:
-    """What the cache depends on stays, and no tool may be called."""
+    """What the cache depends on stays; a call is answered by a second request."""
     tool = {"type": "function", "name": "look", "parameters": {"type": "object"}}
     body = {
         "model": "sonnet",
@@ -61,10 +62,18 @@ async def test_compaction_reads_the_cache_of_the_conversation(http: HTTP) -> Non
     await until(lambda: http.backend.asks)
     asked = http.backend.asks[-1].request
     assert [offered.value.name for offered in asked.tools] == ["look"]
-    assert asked.tool_choice == ToolChoice("none")
+    assert asked.tool_choice == ToolChoice("auto")
     assert asked.system == "Be brief."
+    called = ContentBlockStart(tool_use_block("toolu_1", "look", {}))
+    stopped = Finished("tool_use", usage=FINISHED.usage)
+    http.backend.asks[-1].tell(START, called, ContentBlockStop(), stopped)
+    await until(lambda: len(http.backend.asks) == 2)
+    again = http.backend.asks[-1].request
+    assert again == evolve(asked, tool_choice=ToolChoice("none"))
     http.backend.asks[-1].answer("They said one.")
-    assert (await pending).code == 200
+    response = await pending
+    assert response.code == 200
+    assert (await response.json())["usage"]["total_tokens"] == 10
 
 
 @ensureDeferred
