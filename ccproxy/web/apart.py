@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThread
 
 from ccproxy.core.backend import LARGE_BYTES
+from ccproxy.core.errors import InvalidRequest
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -35,11 +36,18 @@ class LargeWork:
             work: a pure function.
             args: the arguments of the function.
             options: the keyword arguments of the function.
+
+        Raises:
+            InvalidRequest: the data is nested too deeply for Python.
         """
-        if size_bytes <= LARGE_BYTES:
-            return work(*args, **options)
 
         def begin() -> Deferred[_T]:
             return deferToThread(work, *args, **options)
 
-        return await self._lock.run(begin)
+        try:
+            if size_bytes <= LARGE_BYTES:
+                return work(*args, **options)
+            return await self._lock.run(begin)
+        except RecursionError:
+            # Several functions call themselves for each level of some JSON.
+            raise InvalidRequest("the body is nested too deeply") from None
