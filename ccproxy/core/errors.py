@@ -296,7 +296,7 @@ class QueueFull(ClaudeError):
 
 
 class ServerFull(CCProxyError):
-    """There are more connections, or more bytes of bodies, than the limits allow."""
+    """There are more connections, or more bytes of requests, than the limits allow."""
 
     status = 503
     code = "overloaded"
@@ -336,7 +336,7 @@ class TimedOut(ClaudeError):
 
 
 class PassthroughFailed(CCProxyError):
-    """The server of ``--passthrough`` cannot be reached, or breaks off."""
+    """The server of ``--passthrough`` cannot be reached, or ends its answer early."""
 
     status = 502
     code = "passthrough_failed"
