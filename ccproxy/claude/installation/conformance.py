@@ -286,7 +286,7 @@ class Conformance:
             self._decide(result)
 
     async def _found(self, launch: LaunchSpec) -> ProbeResult:
-        """Examine a binary; a failure is tried once more, as it may be by chance."""
+        """Examine a binary; after a `ClaudeFailed`, try once more."""
         try:
             return await self._prober.probe(launch)
         except ClaudeFailed:
@@ -340,7 +340,7 @@ class Conformance:
 
 
 def _mark_of(binary: Path) -> object:
-    """An id of the file at a path that is cheap to get; None: there is no file."""
+    """Identify the file at a path by one ``stat``; None: there is no file."""
     try:
         about = os.stat(binary)
     except OSError:
