@@ -47,7 +47,7 @@ class Options(CommandOptions):
         "Serves the model behind a logged-in Claude Code CLI to clients of OpenAI's "
         "and Anthropic's APIs, at http://HOST:PORT/v1. `ccproxy doctor` checks whether "
         "a server with the same options would work on this machine. `ccproxy usage` "
-        "shows what was used."
+        "shows used tokens and their cost."
     )
 
     @override

@@ -35,9 +35,9 @@ class _Listener:
 class CompletionGroup:
     """The answers to one client's request; only chat completions can have several.
 
-    The request is sent to the backend once for each receiver. It is sent first for one
-    receiver only. The other requests are sent when the first answer begins, because the
-    provider has then written its prompt cache, and the others can read it (rule 45 of
+    The request is sent to the backend once for each receiver. The first request is sent
+    alone. The others are sent when the first answer begins, because the provider has
+    then written its prompt cache, and the others can read it (rule 45 of
     docs/messages-api-rules.md). At most 8 run at one time, so that one client's request
     does not fill the queue.
 
@@ -87,13 +87,13 @@ class CompletionGroup:
 
     @property
     def adjusted(self) -> Sequence[str]:
-        """As in `PendingRequest`, of all requests."""
+        """The fields of `PendingRequest.adjusted` of all requests."""
         found = (path for pending in self._pending for path in pending.adjusted)
         return tuple(dict.fromkeys((*self._adjusted, *found)))
 
     @property
     def ignored(self) -> Sequence[str]:
-        """As in `PendingRequest`, of all requests."""
+        """The fields of `PendingRequest.ignored` of all requests."""
         found = (path for pending in self._pending for path in pending.ignored)
         return tuple(dict.fromkeys((*self._ignored, *found)))
 
@@ -110,7 +110,7 @@ class CompletionGroup:
             pending.resume()
 
     def set_headers(self, request: Request) -> None:
-        """Set the headers about what happened since the requests were prepared."""
+        """Set the headers for the queue time, and for fields that were changed late."""
         set_queue_header(request, self.queued_seconds)
         add_paths(request, IGNORED, self.ignored)
         add_paths(request, ADJUSTED, self.adjusted)

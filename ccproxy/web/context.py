@@ -150,7 +150,7 @@ class RequestServices:
 
     Attributes:
         wall_seconds: returns the Unix time.
-        memory: counts what requests and clients hold.
+        memory: counts the large data that requests and WebSockets hold.
         large_work: decodes and encodes large data in a thread.
     """
 
@@ -224,7 +224,7 @@ class RequestContext:
         """The memory that the request holds; released when it is over."""
         held: HeldMemory | None = getattr(self.request, "memory", None)
         if held is None:
-            # Another application's server.
+            # In another application's server, requests have no `memory`.
             held = self.services.memory.holder()
             untyped: Any = self.request
             untyped.memory = held
@@ -285,12 +285,12 @@ class RequestContext:
         """Encode a document of stored data; large data in a thread.
 
         Args:
-            stored: what is encoded; the request holds its memory until the client has
-                read the response.
+            stored: the data to encode. Its size counts in the request's `memory` until
+                the client has read the response.
             encode: a pure function.
 
         Raises:
-            ServerFull: too much is held already.
+            ServerFull: the limit of `MemoryBudget` would be exceeded.
         """
         size_bytes = sum(map(len, stored))
         self.memory.add(size_bytes)

@@ -150,7 +150,7 @@ class DashboardRoutes(Routes):
 
 
 class _Viewer:
-    """One event stream; sends what has changed every `INTERVAL_SECONDS`."""
+    """One event stream; sends changes, at most every `INTERVAL_SECONDS`."""
 
     def __init__(
         self, request: Request, tracker: ActivityTracker, clock: IReactorTime

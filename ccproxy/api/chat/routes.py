@@ -66,7 +66,7 @@ class ChatRoutes(Routes):
     async def create_in_deployment(
         self, context: RequestContext, model: str
     ) -> bytes | None:
-        """Answer a conversation with the path's model; Azure ignores the body's, too.
+        """Answer a conversation. As on Azure, the body's ``model`` is ignored.
 
         Args:
             context: the request.
