@@ -161,7 +161,7 @@ class MessagesRequest:
         web_search_paths: the paths of fields that ask for web search; the backend
             searches the web, or reports these fields as ignored.
         may_be_kept: whether the answer may be stored on disk.
-        cache: the client's wish for the prompt cache.
+        cache: the client's options of the prompt cache.
         paths: the client's names of fields, such as ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
         extra: every other top-level field, unchanged.

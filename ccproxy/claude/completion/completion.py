@@ -8,8 +8,8 @@ QUEUED      no worker in time, or the server     OVER; the error is sent in a la
             stops                                turn of the reactor
 RUNNING     the worker is lost, nothing sent     QUEUED again; once
 RUNNING     the provider refuses thinking of     QUEUED again, with a body without
-            the conversation, or schemas as      it; once for each kind
-            too complex
+            the conversation, or schemas as      the refused part; once for each
+            too complex                          of the two
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
 RUNNING     the shaper asks for a second answer  QUEUED again
 RUNNING     the end is sent                      OVER
@@ -270,7 +270,7 @@ class Completion(PoolClient):
         return evolve(end, usage=self._usage + end.usage, cost_usd=cost)
 
     def _remember(self, end: Finished) -> None:
-        """Remember a message with calls, whose thinking their results will need."""
+        """Remember a message with calls; the turn of the results needs its thinking."""
         builder = self._builder
         if builder is None or end.reason in _CUT_SHORT:
             return
