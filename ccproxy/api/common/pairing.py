@@ -205,13 +205,13 @@ class _Waiting:
 
     def __init__(self, calls: Sequence[_Call]) -> None:
         self._calls = {call.name: call for call in calls}
-        # The API's ids of the calls with each id of the client's.
+        # For each of the client's ids, the API's ids of the calls with that id.
         self._names: dict[str, deque[str]] = {}
         for call in calls:
             self._names.setdefault(call.given, deque()).append(call.name)
 
     def take(self, given: str) -> str | None:
-        """The name of the call that a result belongs to; None: there is none."""
+        """Remove the call for a result; returns its name; None: there is none."""
         names = self._names.get(given)
         if names:
             name = names.popleft()
@@ -224,12 +224,12 @@ class _Waiting:
         return name
 
     def has_been_called(self, given: str) -> bool:
-        """Whether a call, which may have its result, has an id of the client's."""
+        """Whether a call of the turn has the client's id, with or without a result."""
         return given in self._names or (given == NO_ID and bool(self._names))
 
     @property
     def calls(self) -> Iterable[_Call]:
-        """The calls that wait."""
+        """The calls that have no result yet."""
         return self._calls.values()
 
 
