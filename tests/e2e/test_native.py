@@ -113,18 +113,14 @@ async def test_the_operators_own_fields(proxy: Start, upstream: Upstream) -> Non
     assert len(first["system"]) == 2
 
 
-@STREAM
 @ensureDeferred
-async def test_responses(proxy: Start, upstream: Upstream, stream: bool) -> None:
+async def test_responses(proxy: Start, upstream: Upstream) -> None:
     upstream.script(answer("Hello."))
-    asked = {"input": "hello", "instructions": "Be brief.", "stream": stream}
+    asked = {"input": "hello", "instructions": "Be brief.", "stream": True}
     response = await proxy().post("/v1/responses", asked)
-    if stream:
-        told = [json.loads(data) for data in events(await response.text())[:-1]]
-        assert [e for event in told for e in response_event_errors(event)] == []
-        document = told[-1]["response"]
-    else:
-        document = await response.json()
+    told = [json.loads(data) for data in events(await response.text())[:-1]]
+    assert [e for event in told for e in response_event_errors(event)] == []
+    document = told[-1]["response"]
     assert response_errors(document) == []
     [message] = document["output"]
     assert message["content"][0]["text"] == "Hello."
@@ -133,9 +129,8 @@ async def test_responses(proxy: Start, upstream: Upstream, stream: bool) -> None
     assert native(body) == [("user", text("hello"))]
 
 
-@STREAM
 @ensureDeferred
-async def test_messages(proxy: Start, upstream: Upstream, stream: bool) -> None:
+async def test_messages(proxy: Start, upstream: Upstream) -> None:
     """Thinking comes as the API tells it; what has no place here is named."""
     thought = ScriptedBlock(("Let me ", "see."), is_thinking=True, signature="c2ln")
     upstream.script(Reply(blocks=(thought, words("Hello."))))
@@ -147,31 +142,24 @@ async def test_messages(proxy: Start, upstream: Upstream, stream: bool) -> None:
         "messages": [{"role": "user", "content": "hello"}],
         "temperature": 0.5,
         "metadata": {"user_id": "me"},
-        "stream": stream,
+        "stream": True,
     }
     response = await proxy().post("/v1/messages", asked)
     assert response.code == 200, await response.text()
     assert {"temperature"} <= {*ignored(response)}
-    if stream:
-        told = [json.loads(data) for data in events(await response.text())]
-        kinds = [event["type"] for event in told if event["type"] != "ping"]
-        assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
-        starts = [e for e in told if e["type"] == "content_block_start"]
-        assert [(e["index"], e["content_block"]["type"]) for e in starts] == [
-            (0, "thinking"),
-            (1, "text"),
-        ]
-        signatures = [
-            event["delta"]["signature"]
-            for event in told
-            if event.get("delta", {}).get("type") == "signature_delta"
-        ]
-        assert signatures == ["c2ln"]
-    else:
-        document = await response.json()
-        assert document["stop_reason"] == "end_turn"
-        assert [block["type"] for block in document["content"]] == ["thinking", "text"]
-        assert document["content"][1]["text"] == "Hello."
+    told = [json.loads(data) for data in events(await response.text())]
+    kinds = [event["type"] for event in told if event["type"] != "ping"]
+    assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
+    starts = [e for e in told if e["type"] == "content_block_start"]
+    assert [(e["index"], e["content_block"]["type"]) for e in starts] == [
+        (0, "thinking"),
+        (1, "text"),
+    ]
+    deltas = [
+        event["delta"] for event in told if event["type"] == "content_block_delta"
+    ]
+    assert [d["signature"] for d in deltas if "signature" in d] == ["c2ln"]
+    assert "".join(d.get("text", "") for d in deltas) == "Hello."
     [body] = upstream.bodies
     assert system(body)[-1] == "Be brief."
     assert native(body) == [("user", text("hello"))]

@@ -124,7 +124,7 @@ class Bench:
         await self.server.ready()
         for name in MODELS:
             try:
-                await self.server.backend.resolve(name)
+                await self.server.backend.model(name)
             except ModelNotFound:
                 continue
             response = await self.server.chat("hello", model=name)

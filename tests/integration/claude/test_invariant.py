@@ -57,7 +57,8 @@ CASES = [
 ]
 
 LIMITS: dict[str, dict[str, Any]] = {
-    "silent": {"first_token_timeout": 0.4},
+    # The next question, which works, may need a while on a busy machine.
+    "silent": {"first_token_timeout": 1.0},
     "stopped": {"silence_timeout": 0.4},
     "falls-silent": {"silence_timeout": 0.4},
 }
