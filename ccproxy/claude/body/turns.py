@@ -7,7 +7,7 @@ blank text                         leaves it out, and a message that has no othe
                                    content
 thinking without a signature       leaves it out
 name of a call                     replaces what the provider refuses
-``input`` of a call, not an        makes it an object, see `_object`
+``input`` of a call, not an        makes it an object, see `as_object`
 object
 blocks within a block              see `ccproxy.claude.body.nested`
 breakpoint on thinking             removes it
@@ -193,10 +193,10 @@ def _with_object(block: Block, arguments: Raw, notes: Notes) -> Block:
             notes.adjust(path)
         return block
     notes.adjust(path)
-    return block.replaced(input=_object(raw))
+    return block.replaced(input=as_object(raw))
 
 
-def _object(raw: bytes) -> Raw:
+def as_object(raw: bytes) -> Raw:
     """The object that replaces another JSON value."""
     if raw.startswith(b"null"):
         return NOTHING

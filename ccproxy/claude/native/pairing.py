@@ -5,6 +5,7 @@ call. The CLI would invent a missing result, so a request without a result is re
 """
 
 import re
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from attrs import evolve
@@ -34,29 +35,22 @@ def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage
     and the CLI would drop one of two calls with the same id.
 
     Raises:
-        InvalidRequest: a call has no result, a result has no call, or two calls or
-            results of one turn have the same id.
+        InvalidRequest: a call has no result, or a result has no call.
     """
     ordered = _ordered(messages)
-    waiting: set[str] = set()
+    waiting: Counter[str] = Counter()
     for message in ordered:
-        calls = [b.id for b in message.content if isinstance(b, ToolUseBlock)]
-        results = [
+        results = Counter(
             block.tool_use_id
             for block in message.content
             if isinstance(block, ToolResultBlock)
-        ]
-        for ids, what in ((calls, "calls"), (results, "results")):
-            if len(set(ids)) < len(ids):
-                raise InvalidRequest(
-                    f"`{param}`: two {what} of one turn have the same id", param=param
-                )
-        _compare(waiting, set(results), param)
-        waiting = set(calls)
+        )
+        _compare(waiting, results, param)
+        waiting = Counter(b.id for b in message.content if isinstance(b, ToolUseBlock))
     return _with_unique_ids(ordered)
 
 
-def _compare(waiting: set[str], results: set[str], param: str) -> None:
+def _compare(waiting: Counter[str], results: Counter[str], param: str) -> None:
     for identifier in sorted(waiting - results):
         raise InvalidRequest(
             f"`{param}`: the tool call {identifier!r} has no result; send one for each "
@@ -64,9 +58,13 @@ def _compare(waiting: set[str], results: set[str], param: str) -> None:
             param=param,
         )
     for identifier in sorted(results - waiting):
+        why = (
+            "is one too many; send one for each call"
+            if identifier in waiting
+            else "has no call in the assistant's message before it"
+        )
         raise InvalidRequest(
-            f"`{param}`: the tool result {identifier!r} has no call right before it",
-            param=param,
+            f"`{param}`: the tool result {identifier!r} {why}", param=param
         )
 
 
@@ -74,16 +72,19 @@ def _with_unique_ids(
     messages: Sequence[PromptMessage],
 ) -> tuple[PromptMessage, ...]:
     ids = _Ids()
-    names: dict[str, str] = {}
+    names: dict[str, deque[str]] = {}
     renamed: list[PromptMessage] = []
     for message in messages:
         content: list[Block] = []
         for block in message.content:
             if isinstance(block, ToolUseBlock):
-                names[block.id] = ids.take(block.id)
-                content.append(evolve(block, id=names[block.id]))
+                name = ids.take(block.id)
+                names.setdefault(block.id, deque()).append(name)
+                content.append(evolve(block, id=name))
             elif isinstance(block, ToolResultBlock):
-                content.append(evolve(block, tool_use_id=names[block.tool_use_id]))
+                content.append(
+                    evolve(block, tool_use_id=names[block.tool_use_id].popleft())
+                )
             else:
                 content.append(block)
         renamed.append(PromptMessage(message.role, tuple(content)))

@@ -5,7 +5,8 @@ fields are left out and reported. If the answer would be wrong without a field, 
 request is refused.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from attrs import frozen
 
 from ccproxy.claude.body.models import is_same_model
 from ccproxy.claude.body.tools import described, path_of
+from ccproxy.claude.body.turns import as_object
 from ccproxy.claude.native.pairing import paired
 from ccproxy.claude.native.prompt import (
     Block,
@@ -38,6 +40,12 @@ from ccproxy.core.errors import InvalidRequest, MissingParameter
 _SAMPLING = ("temperature", "top_p", "top_k")
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
 _WEB_SEARCH = "web_search"
+# The fields of tools and blocks that the CLI takes.
+_TOOL_FIELDS = ("type", "name", "description", "input_schema")
+_CALL_FIELDS = ("id", "name", "input")
+_RESULT_FIELDS = ("tool_use_id", "content", "is_error")
+_PART_FIELDS = ("text", "source", "title", "context")
+_NOTHING = (b"null", b"false", b"[]")
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -114,6 +122,9 @@ def translate(
     thinking = request.thinking
     if thinking is not None and thinking.value.type != "adaptive":
         reader.notes.ignore("thinking")
+    if choice is not None:
+        reader.name_choice(choice, has_tools=bool(tools))
+    reader.name_output()
     spoken = reader.turns()
     return TranslatedRequest(
         Prompt(
@@ -199,7 +210,37 @@ class _Reader:
                     self.notes.adjust(path)
                 if schema.is_merged:
                     description = described(description, bytes(value.input_schema))
+                self._name_others(tool, _TOOL_FIELDS, partial(path_of, tool, at))
                 yield PromptTool(value.name, description, _decode_object(schema.json))
+
+    def name_choice(self, choice: messages.ToolChoice, *, has_tools: bool) -> None:
+        """Report the fields of ``tool_choice`` that cannot be sent."""
+        path = self._request.paths.get("tool_choice", "tool_choice")
+        self.notes.ignore(*(f"{path}.{name}" for name in choice.extra))
+        if choice.disable_parallel_tool_use is not None and not has_tools:
+            self.notes.ignore(f"{path}.disable_parallel_tool_use")
+
+    def name_output(self) -> None:
+        """Report the fields of ``output_config`` that cannot be sent."""
+        config = self._request.output_config
+        if config is not None:
+            paths = self._request.paths
+
+            def path(name: str) -> str:
+                return paths.get(f"output_config.{name}", f"output_config.{name}")
+
+            self._name_others(config, ("effort", "format"), path)
+
+    def _name_others(
+        self,
+        given: blocks.Parsed[Any],
+        used: Collection[str],
+        path: Callable[[str], str],
+    ) -> None:
+        """Report the fields of an object that are not used."""
+        for name, value in given.fields.items():
+            if name not in used and bytes(value) not in _NOTHING:
+                self.notes.ignore(path(name))
 
     def extra(self, *, forward_sampling: bool) -> Mapping[str, float]:
         sampling: dict[str, float] = {}
@@ -229,9 +270,24 @@ class _Reader:
                 f"`{last}`: the last message is blank; add text to it",
                 param=f"{last}.content",
             )
-        return paired(turns(map(_without_loose_thinking, turns(said))), "messages")
+        made = paired(turns(map(_without_loose_thinking, turns(said))), "messages")
+        self._name_ids(spoken, made)
+        return made
+
+    def _name_ids(
+        self, given: Sequence[messages.Message], made: Sequence[PromptMessage]
+    ) -> None:
+        """Report the ids of calls that were replaced."""
+        sent = [b.id for m in made for b in m.content if isinstance(b, ToolUseBlock)]
+        calls = (b for m in given for b in m.blocks if b.type == "tool_use")
+        for call, identifier in zip(calls, sent, strict=True):
+            value = call.value
+            if isinstance(value, blocks.ToolUse) and value.id != identifier:
+                self.notes.adjust(call.path_of("id"))
 
     def _blocks(self, message: messages.Message) -> Iterator[Block]:
+        if message.at:
+            self.notes.ignore(*(f"{message.at}.{name}" for name in message.extra))
         for n, block in enumerate(message.blocks):
             at = block.at or f"{message.at}.content[{n}]"
             read = self._block(block, at)
@@ -243,12 +299,20 @@ class _Reader:
     def _block(self, block: blocks.Block, at: str) -> Block | None:
         match block.value:
             case blocks.ToolUse(identifier, name, arguments):
-                return ToolUseBlock(identifier, name, _arguments(arguments, at))
+                raw = bytes(arguments).lstrip()
+                if not raw.startswith(b"{"):
+                    self.notes.adjust(block.path_of("input"))
+                    raw = bytes(as_object(raw))
+                self._name_fields(block, _CALL_FIELDS)
+                return ToolUseBlock(identifier, name, _decode_object(raw))
             case blocks.ToolResult() as result:
                 content = blocks.result_content(result, at)
+                self._name_fields(block, _RESULT_FIELDS)
                 if not isinstance(content, str):
-                    shown = [_shown(b) for b in content]
-                    shown_blocks = tuple(b for b in shown if b is not None)
+                    parts = block.inner or content
+                    shown = [(b, self._part(b)) for b in parts]
+                    self.notes.ignore(*(b.at for b, made in shown if made is None))
+                    shown_blocks = tuple(made for _, made in shown if made is not None)
                     return ToolResultBlock(
                         result.tool_use_id, shown_blocks, bool(result.is_error)
                     )
@@ -263,7 +327,23 @@ class _Reader:
                 model = self._request.thinking_models.get(data, "")
                 redacted = RedactedThinkingBlock(data, model)
                 return redacted if self._is_sent(model) else None
-        return _shown(block)
+        return self._part(block)
+
+    def _part(
+        self, block: blocks.Block
+    ) -> TextBlock | ImageBlock | DocumentBlock | None:
+        """A text, an image or a document; None: the CLI takes no such block."""
+        made = _shown(block)
+        if made is not None:
+            self._name_fields(block, _PART_FIELDS)
+            if isinstance(made, DocumentBlock) and b'"content"' in block.raw:
+                # The parts of a document are joined to one text.
+                self.notes.adjust(block.path_of("source"))
+        return made
+
+    def _name_fields(self, block: blocks.Block, used: Collection[str]) -> None:
+        if block.at:
+            self._name_others(block, ("type", *used), block.path_of)
 
     def _is_sent(self, thinker: str) -> bool:
         """Whether the thinking of a model is sent."""
@@ -284,15 +364,6 @@ def _shown(
         case blocks.Document():
             return _document(msgspec.json.decode(block.raw, type=_DocumentFields))
     return None
-
-
-def _arguments(raw: msgspec.Raw, at: str) -> Mapping[str, Any]:
-    try:
-        return _decode_object(raw)
-    except msgspec.DecodeError:
-        raise InvalidRequest(
-            f"`{at}.input` is not a JSON object", param=f"{at}.input"
-        ) from None
 
 
 def _image(source: _Source) -> ImageBlock | None:

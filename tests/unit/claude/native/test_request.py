@@ -242,8 +242,81 @@ def test_call_that_is_demanded_of_nothing() -> None:
     assert raised.value.param == "tool_choice"
 
 
-def test_arguments_that_are_no_object() -> None:
-    call = blocks.tool_use_block("a", "look", Raw(msgspec.json.encode("text")))
-    request = asked(user("hello"), turn("assistant", call, at="messages[1]"))
-    with pytest.raises(InvalidRequest):
-        told(request)
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("text", {"arguments": "text"}), ('{"a": 1}', {"a": 1}), (None, {}), ([1], None)],
+)
+def test_arguments_that_are_no_object(given: Any, sent: Any) -> None:
+    call = blocks.tool_use_block(
+        "a", "look", Raw(msgspec.json.encode(given)), at="messages[1].content[0]"
+    )
+    result = blocks.tool_result_block("a", "x", at="messages[2].content[0]")
+    translated = told(
+        asked(user("hello"), turn("assistant", call, at="messages[1]"), user(result))
+    )
+    _, answer, _ = translated.prompt.messages
+    wanted = {"arguments": given} if sent is None else sent
+    assert answer.content == (ToolUseBlock("a", "look", wanted),)
+    assert translated.adjusted == ("messages[1].content[0].input",)
+
+
+def test_calls_with_the_same_id_are_paired_in_order_and_named() -> None:
+    at = "messages[1].content"
+    calls = [
+        blocks.tool_use_block("a", name, {}, at=f"{at}[{n}]")
+        for n, name in enumerate(("one", "two"))
+    ]
+    results = [blocks.tool_result_block("a", said) for said in ("x", "y")]
+    translated = told(
+        asked(user("hello"), turn("assistant", *calls, at="m"), user(*results))
+    )
+    _, answer, last = translated.prompt.messages
+    ids = [getattr(block, "id", "") for block in answer.content]
+    assert ids[0] == "a"
+    assert len(set(ids)) == 2
+    assert [getattr(block, "tool_use_id", "") for block in last.content] == ids
+    assert translated.adjusted == (f"{at}[1].id",)
+
+
+def test_a_second_result_is_one_too_many() -> None:
+    call = blocks.tool_use_block("a", "look", {})
+    results = [blocks.tool_result_block("a", said) for said in ("x", "y")]
+    with pytest.raises(InvalidRequest, match="one too many"):
+        told(asked(user("hello"), turn("assistant", call), user(*results)))
+
+
+def test_fields_that_the_cli_does_not_take_are_named() -> None:
+    tool = messages.Tool.decode(
+        b'{"name":"look","input_schema":{"type":"object"},"strict":true,'
+        b'"defer_loading":true,"input_examples":[{}],"cache_control":null}',
+        "tools[0]",
+    )
+    reference = blocks.Block.make(
+        "tool_reference", at="messages[2].content[0].content[0]", tool_name="look"
+    )
+    text = blocks.Block.make(
+        "text", at="messages[0].content[0]", text="a", cache_control={"type": "e"}
+    )
+    call = blocks.tool_use_block("a", "look", {}, at="messages[1].content[0]")
+    result = blocks.tool_result_block("a", [reference], at="messages[2].content[0]")
+    choice = messages.ToolChoice("auto", extra={"novel": Raw(b"1")})
+    request = asked(
+        user(text),
+        turn("assistant", call, at="messages[1]"),
+        user(result),
+        tools=(tool,),
+        tool_choice=choice,
+        output_config=blocks.parsed(messages.OutputValue, novel=1),
+    )
+    assert set(told(request).ignored) == {
+        *("tools[0].strict", "tools[0].defer_loading", "tools[0].input_examples"),
+        *("tool_choice.novel", "output_config.novel"),
+        "messages[0].content[0].cache_control",
+        "messages[2].content[0].content[0]",
+    }
+
+
+def test_a_choice_without_tools_is_named() -> None:
+    choice = messages.ToolChoice("auto", disable_parallel_tool_use=True)
+    translated = told(asked(user("hello"), tool_choice=choice))
+    assert translated.ignored == ("tool_choice.disable_parallel_tool_use",)
