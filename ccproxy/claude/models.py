@@ -158,7 +158,7 @@ class Catalogue:
         )
 
     def _find(self, wanted: str) -> str | None:
-        """The model of a name in lower case with its suffixes; None: there is none."""
+        """The model for a lower-case name, with its suffixes; None: there is none."""
         if not wanted:
             return self._operators(_DEFAULT)
         if wanted in self._exact:

@@ -151,7 +151,7 @@ class Settings(APISettings, ConnectionLimits, ClaudeSettings):
         variable="PROXY_API_KEY_FILE",
         metavar="FILE",
         parse=Path,
-        help="a file with API keys, one a line; keeps them off the command line",
+        help="a file with API keys, one per line; keeps them off the command line",
     )
     allowed_hosts: tuple[str, ...] = option(
         group=Group.ACCESS,
@@ -280,7 +280,7 @@ class Settings(APISettings, ConnectionLimits, ClaudeSettings):
         metavar="FORMAT",
         parse=choice("text", "json"),
         default="text",
-        help="format of the log: text, or json with one object a line",
+        help="format of the log: text, or json with one object per line",
     )
 
     # Development.

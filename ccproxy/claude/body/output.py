@@ -8,8 +8,8 @@ against the client's whole schema.
 Otherwise the proxy adds a tool after the client's tools. The arguments of this tool are
 the answer. ``json_object`` always uses the tool, because ``output_config.format`` needs
 closed objects. The tool's description has the instruction to the model, so the system
-prompt is not changed. Arguments are always an object. So an answer of another type is
-the only property of the arguments, and the client gets only the property's value.
+prompt is not changed. Arguments are always an object: if the schema is not of an object,
+the arguments have one property with the answer, and the client gets its value.
 
 If the client requires a call of its own tools, the answer has no format.
 
@@ -72,7 +72,7 @@ def choose_output(
 ) -> OutputChoice:
     """Choose how the answer gets the client's format.
 
-    ``limits`` is what the request's tools have left of the provider's limits.
+    ``limits`` is the part of the provider's limits that the request's tools leave.
 
     Raises:
         ClientError: the format is invalid.

@@ -114,7 +114,7 @@ def kill_each(pids: Iterable[int]) -> None:
 def _read(proc: Path, pid: int, name: str) -> bytes:
     """A short file about a process; empty if the file does not exist.
 
-    Two such files are read for each question. Making a `Path` would take longer.
+    Two such files are read for each request; making a `Path` would take longer.
     """
     try:
         with open(f"{proc}/{pid}/{name}", "rb", buffering=0) as file:

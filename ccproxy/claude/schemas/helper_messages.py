@@ -1,4 +1,4 @@
-"""The messages between the server and a helper process: one JSON object a line. Pure.
+"""The messages between the server and a helper process: one JSON object per line. Pure.
 
 The helper first sends READY. For each request, it sends BEGUN when it has read the
 request, and later the outcome. The server sends one request at a time.

@@ -61,7 +61,7 @@ class Heartbeat:
         """Check in a few seconds, and then repeatedly."""
         self._is_started = True
         if self._looking is not None:
-            # This happens twice for each question. A new timer would take longer.
+            # This happens twice for each request. A new timer would take longer.
             self._looking.reset(_LOOK_SECONDS)
         elif not self._is_checking:
             self._looking = self._clock.callLater(_LOOK_SECONDS, self._look)
