@@ -86,7 +86,7 @@ class FinalResponse:
     """The end of a response.
 
     Attributes:
-        events: the whole event stream of the response, one JSON document a line.
+        events: the whole event stream of the response, one JSON document per line.
     """
 
     status: str

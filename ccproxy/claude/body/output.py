@@ -8,8 +8,8 @@ against the client's whole schema.
 Otherwise the proxy adds a tool after the client's tools. The arguments of this tool are
 the answer. ``json_object`` always uses the tool, because ``output_config.format`` needs
 closed objects. The tool's description has the instruction to the model, so the system
-prompt is not changed. Arguments are always an object: if the schema is not of an object,
-the arguments have one property with the answer, and the client gets its value.
+prompt is not changed. Arguments are always an object. If the schema allows another
+type, the arguments have one property with the answer, and the client gets its value.
 
 If the client requires a call of its own tools, the answer has no format.
 

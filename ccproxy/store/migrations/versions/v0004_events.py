@@ -33,6 +33,6 @@ def upgrade() -> None:
 
 
 def _lines(stream: bytes) -> bytes:
-    """The data of each event with a name; so ``[DONE]``, which has none, is removed."""
+    """The data of each named event. ``[DONE]`` has no name and is left out."""
     found = [frame.partition(b"\ndata: ")[2] for frame in stream.split(b"\n\n")]
     return b"\n".join([data for data in found if data])
