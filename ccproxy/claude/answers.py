@@ -1,7 +1,7 @@
 """Remembers the model's messages, for clients that do not send them back unchanged.
 
 In a loop of tool calls, a model can use its earlier thinking only if the request has
-each of its messages unchanged, with the signed thinking. Many clients drop the
+all messages of the model unchanged, with the signed thinking. Many clients drop the
 thinking, change ids or reformat arguments. So the proxy remembers each message as the
 model made it. The remembered message replaces the client's copy if both have the same
 `AnswerContent`.

@@ -79,11 +79,11 @@ def nanodollars(dollars: float) -> int:
 def summed_by(
     lines: Iterable[tuple[UsageKey, UsageTotals]], name: str
 ) -> tuple[tuple[UsageKey, UsageTotals], ...]:
-    """The sums for each value of one field of the keys, sorted by it.
+    """The sums for each value of one field of the keys, sorted by value.
 
     Args:
         lines: sums of usage.
-        name: the field; the other fields of the keys are empty then.
+        name: the field; the other fields of the returned keys are empty.
     """
     sums: dict[str, UsageTotals] = {}
     for usage_key, totals in lines:

@@ -260,7 +260,7 @@ class AssistantLine(msgspec.Struct):
 
 
 class UserLine(msgspec.Struct):
-    """A user's turn that the CLI adds: a tool's result, or a text of its own."""
+    """A user's turn that the CLI adds: a tool's result, or a text of the CLI."""
 
     message: Raw = _NULL
     is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
@@ -340,7 +340,7 @@ def _extended(event: _AnyEvent, line: bytes) -> StreamPart | None:
 
 
 def _without(fields: Mapping[str, Raw], names: Collection[str]) -> dict[str, Raw]:
-    """A copy without some fields, and without those that are null."""
+    """A copy without the fields in ``names``, and without null fields."""
     # Without a copy, each value would keep its whole line in memory.
     return {
         name: Raw(bytes(value))
