@@ -3,8 +3,8 @@
 =================================  ==============================================
 part of an inner block             what the proxy does
 =================================  ==============================================
-blank text                         leaves it out, and a document or search result
-                                   that has nothing else
+blank text                         leaves it out; a document or search result that
+                                   has nothing else is left out, too
 breakpoint                         moves it to the outer block
 JSON that the CLI changes          sends it (see `ccproxy.claude.body.numbers`)
 =================================  ==============================================

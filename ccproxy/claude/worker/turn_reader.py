@@ -103,7 +103,7 @@ class Deadlines:
             self._next = None
 
     def resume(self) -> None:
-        """Start the limit again that `pause` has stopped."""
+        """Restart the limit that `pause` has stopped."""
         if self._next is None and self._whole is not None:
             self._listen()
 

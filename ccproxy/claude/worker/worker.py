@@ -42,7 +42,8 @@ from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InternalError
 
 _INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
-# The removal of a body takes the CLI 14 ms. The next question makes it unnecessary.
+# The last body is removed after this time. A question that comes earlier replaces the
+# body, and saves the CLI the 14 ms of the removal.
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
