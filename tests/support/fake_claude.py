@@ -9,7 +9,6 @@ fast.
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -109,17 +108,25 @@ def ask_permission(read: Callable[[], dict[str, Any]]) -> None:
     answer(f"{reply['request_id']} {reply['subtype']}")
 
 
+def sleep_beside(*, in_own_session: bool = False) -> None:
+    """Start a child that outlives this program."""
+    # It would take a third of each start of this program.
+    import subprocess
+
+    subprocess.Popen(["sleep", "1000"], start_new_session=in_own_session)
+
+
 def leave_child() -> None:
     """Start a child in the process group."""
-    subprocess.Popen(["sleep", "1000"])
+    sleep_beside()
     begin()
     sleep_for_ever()
 
 
 def leave_children() -> None:
     """Start a child in the group and one in its own session; both hold stdout."""
-    subprocess.Popen(["sleep", "1000"])
-    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    sleep_beside()
+    sleep_beside(in_own_session=True)
     begin()
     delta("children ")
     sleep_for_ever()
