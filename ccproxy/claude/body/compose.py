@@ -86,7 +86,7 @@ class Composition:
         the provider refuses            the request is composed without
         ==============================  =============================================
         thinking in the turns           the thinking
-        the schemas as too complex      ``strict`` of its tools. If no tool is strict,
+        the schemas as too complex      ``strict`` of all tools. If no tool is strict,
                                         or if the message names the format:
                                         ``output_config.format``; the answer then
                                         comes by a tool of the proxy.

@@ -24,7 +24,7 @@ class AnswerTool:
     """The proxy's tool whose arguments are the answer, if the answer needs a schema.
 
     Attributes:
-        name: the tool's name, which differs from those of all the client's tools.
+        name: the tool's name; no tool of the client has it.
         schema: the client's schema as JSON, for the check; None: any object is valid.
         is_wrapped: whether the answer is the only property of the arguments.
     """

@@ -3,8 +3,8 @@
 =================================  ==============================================
 part of a message                  what the proxy does
 =================================  ==============================================
-blank text                         leaves it out, and a message that has no other
-                                   content
+blank text                         leaves it out; a message without other content
+                                   is left out, too
 thinking without a signature       leaves it out
 name of a call                     replaces what the provider refuses
 ``input`` of a call, not an        makes it an object, see `as_object`
