@@ -42,9 +42,9 @@ class ShapingPlan:
 
     Attributes:
         stops: stop sequences of white space, which the provider refuses.
-        demanded: the client's tools of which the model must call one, if only a text
-            asks the model for the call; empty: the provider enforces the call, or no
-            call is required.
+        demanded: the client's tools, one of which the model must call, if no
+            ``tool_choice`` enforces the call; empty: the provider enforces the call,
+            or no call is required.
         answer_tool: the proxy's tool whose arguments are the answer.
         format_schema: the client's schema as JSON. The proxy checks the answer, because
             the provider may enforce only a part of the schema. None: no check.

@@ -63,7 +63,7 @@ class ToolCallDecoder:
 
     @property
     def are_clients_only(self) -> bool:
-        """Whether the message has calls, all of them of the client's tools."""
+        """Whether the message has calls, and all are of the client's tools."""
         return self.has_called and not self._has_own
 
     def begin_message(self, model: str) -> None:

@@ -34,7 +34,7 @@ _BLANKS = " \t\r\n"
 
 
 def allows_objects_only(schema: Any) -> bool:
-    """Whether a schema allows only objects; one without any type counts, too."""
+    """Whether a schema allows only objects; a schema without a type counts, too."""
     return _is_of_objects(schema, schema, frozenset())
 
 
