@@ -123,12 +123,12 @@ class PendingRequest(Protocol):
     def adjusted(self) -> Sequence[str]:
         """Further fields that are sent in another form; see `PreparedQuestion`.
 
-        If the provider refuses a request, it may be changed and sent once more.
+        If the provider refuses the request, a changed request may be sent.
         """
 
     @property
     def ignored(self) -> Sequence[str]:
-        """Further fields that were not sent the second time; see `PreparedQuestion`."""
+        """Further fields that the changed request lacks; see `PreparedQuestion`."""
 
     @property
     def queued_seconds(self) -> float:

@@ -49,8 +49,8 @@ class Usage:
         cache_read_tokens: input tokens that were read from the cache.
         cache_write_tokens: input tokens that were written to the cache.
         output_tokens: all generated tokens, ``thinking_tokens`` included.
-        details: the fields of the API's ``usage`` objects; of several messages, the
-            sums; not compared.
+        details: the fields of the API's ``usage`` objects, summed over the messages;
+            not compared.
     """
 
     input_tokens: int = 0

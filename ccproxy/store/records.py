@@ -139,8 +139,8 @@ class HasId(Protocol):
 
 _K = TypeVar("_K", bound=HasId)
 
-# A page ends before an item with which it would be larger than this: each client that
-# reads slowly keeps a page in memory.
+# The size limit of a page with several items, because each client that reads slowly
+# keeps a page in memory. A single item may be larger.
 _PAGE_BYTES = 4 * 2**20
 
 

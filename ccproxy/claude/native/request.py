@@ -93,8 +93,8 @@ def translate(
         request: the client's request.
         model: the model's name for the CLI.
         effort: an effort that the model supports; None: the model's default.
-        thinking_of: the full id of a model: only its earlier thinking is sent, and
-            thinking of unknown models. None: no thinking is sent. Empty: all thinking
+        thinking_of: the full id of a model: thinking is sent only if this model or an
+            unknown model has made it. None: no thinking is sent. Empty: all thinking
             is sent.
         forward_sampling: whether ``temperature``, ``top_p`` and ``top_k`` are sent.
         web_search: whether the model has Claude Code's own web search.

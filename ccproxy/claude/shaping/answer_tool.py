@@ -74,7 +74,8 @@ class AnswerToolShaper(PartsShaper):
     Args:
         tool: the answer tool.
         again: composes the second question.
-        client_tools: the names of the client's tools; calls of others are dropped.
+        client_tools: the names of the client's tools; calls of other tools
+            are dropped.
         signed: how many parts keep the signatures of their thinking.
     """
 

@@ -239,7 +239,7 @@ class TurnDecoder(FallibleTurn):
         return []
 
     def _rest(self) -> list[Event]:
-        """The content of the open blocks that was held back; they end here."""
+        """End all open blocks; returns their content that was held back."""
         given, self._given = self._given, {}
         calls = [InputJSONDelta(json, index) for index, json in given.items()]
         return [*self._deltas(self._halved.rest()), *calls]

@@ -1,6 +1,6 @@
 """One CLI process that answers questions of all clients, one at a time.
 
-`ccproxy.claude.worker.state` has its states.
+`ccproxy.claude.worker.state` explains the states of a worker.
 
 A question is written only after the CLI has acknowledged all settings of the question.
 A process that ignores a command, or sends a request of its own, is killed, because the
