@@ -95,7 +95,7 @@ class ProxyRequest(Request):
         self._received_bytes += len(data)
         try:
             self.channel.head_checks.authenticator.check_size(self._received_bytes)
-            # A chunked body; any other is held already.
+            # Only for chunked bodies: `gotLength` has reserved a known length.
             self.memory.grow(self._received_bytes)
         except CCProxyError as error:
             self._refuse(error)
@@ -183,7 +183,7 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def connectionMade(self) -> None:
-        # Held for responses that the client has not read.
+        # The memory of finished responses that the client has not read yet.
         self._unread: list[HeldMemory] = []
         super().connectionMade()
         self._enter(Phase.HEAD, self.head_checks.limits.head_timeout)
@@ -232,7 +232,7 @@ class ProxyChannel(HTTPChannel):
         if self._reading is None:
             request.memory.release()
         else:
-            # The last of the response waits in memory until the client has read it.
+            # The end of the response stays in memory until the client has read it.
             self._unread.append(request.memory)
         self._enter(Phase.IDLE, self.head_checks.limits.keep_alive_timeout)
         super().requestDone(request)

@@ -68,7 +68,7 @@ def usage_document(report: UsageReport, since: str, by: str = "") -> bytes:
     Args:
         report: the usage ledger's report.
         since: the first day, as ``2026-11-25``.
-        by: the only field of the lines' keys; empty: all of them.
+        by: the field to group by; empty: all fields.
     """
     lines = summed_by(report.lines, by) if by else report.lines
     total = sum((totals for _, totals in report.lines), UsageTotals())

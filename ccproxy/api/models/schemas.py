@@ -3,7 +3,7 @@
 OpenAI's form has no fields for the size of a model. Programs look for it under the
 names of other servers: ``context_length`` (OpenRouter), ``max_model_len`` (vLLM),
 ``max_input_tokens`` and ``max_output_tokens`` (LiteLLM), ``context_window`` and
-``max_tokens``. All are sent as soon as the CLI has told the size, and left out before.
+``max_tokens``. All are left out until the CLI has reported the model's size.
 
 Source: ``ModelInfo`` and ``Page`` of anthropic-python 2.14; the documents of
 ``GET /models`` of OpenRouter, vLLM, LiteLLM and Mistral.
@@ -20,7 +20,7 @@ from ccproxy.core.errors import InvalidRequest
 _OWNER = "anthropic"
 # Anthropic's document: "May be set to an epoch value if the release date is unknown."
 _UNKNOWN = "1970-01-01T00:00:00Z"
-# OpenRouter's names of what a request may have.
+# The supported request parameters, under OpenRouter's names.
 _PARAMETERS = (
     *("tools", "tool_choice", "parallel_tool_calls", "max_tokens", "stop"),
     *("reasoning", "include_reasoning", "reasoning_effort"),
@@ -131,7 +131,7 @@ def model_page(
     Args:
         models: all models.
         after: the page begins after this model.
-        before: the page ends before it.
+        before: the page ends before this model.
         limit: the most models of a page.
 
     Raises:

@@ -169,7 +169,7 @@ class DecodedResponsesRequest(DecodedRequest):
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
     def referenced_bytes(self, kept: Mapping[str, bytes]) -> int:
-        """The bytes of the stored items in all places where the request has them."""
+        """Sum the bytes of the referenced items; an item counts for each reference."""
         return sum(
             len(kept.get(item.referenced_id, b""))
             for item in self.items

@@ -34,7 +34,7 @@ def table(
         since: the first day, as ``2026-11-25``.
         now_seconds: the Unix time.
         zone: the time zone for the end of a limit; None: the local time zone.
-        by: the only field of the keys that is shown; empty: all of them.
+        by: the field to group by; empty: all fields.
     """
     parts = [f"usage since {since}, days in UTC"]
     if report.lines:
@@ -60,7 +60,7 @@ def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]], keys: Sequence[str]) 
 
 
 def _row(cells: Iterable[str], widths: Sequence[int], texts: int) -> str:
-    """A line: the first columns are texts, the others numbers, to the right."""
+    """Format a line: the first ``texts`` columns to the left, the others to the right."""
     placed = [
         cell.ljust(width) if number < texts else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -300,6 +300,7 @@ async def test_usage_is_told(tmp_path: Path) -> None:
         "cache_write_tokens": 0,
         "output_tokens": 6,
         "thinking_tokens": 0,
+        "cache_read_ratio": 0.0,
         "cost_usd": 0.75,
         "day": "2023-11-14",
         "model": "test-model",
