@@ -17,6 +17,9 @@ from msgspec import Raw
 from ccproxy.core.blocks import Block, Text, ToolUse
 
 # Estimated memory of a block without its JSON, and of an answer without its blocks.
+# Larger arguments are compared as they are. A model does not write so many, and to
+# decode them keeps all other threads waiting.
+_LARGE_BYTES = 2**19
 _BLOCK_BYTES = 300
 _ENTRY_BYTES = 500
 _MOST_OF_ONE_KEY = 8
@@ -49,7 +52,9 @@ def answer_content(blocks: Sequence[Block]) -> AnswerContent:
 
 
 def _canonical(raw: Raw) -> bytes:
-    """JSON with sorted keys and without insignificant spaces."""
+    """JSON with sorted keys and without insignificant spaces; large JSON as it is."""
+    if len(memoryview(raw)) > _LARGE_BYTES:
+        return bytes(raw)
     try:
         decoded = json.loads(bytes(raw), parse_float=_number, parse_int=_number)
         return json.dumps(decoded, sort_keys=True).encode()

@@ -14,6 +14,8 @@ from hashlib import sha256
 from ccproxy.core.backend import LARGE_BYTES
 from ccproxy.core.json_text import outside_strings, with_short_strings
 
+# A string, with a colon after it if it is a name; or a brace.
+_TOKEN = re.compile(rb'("(?:[^"\\]++|\\.)*+")([ \t\r\n]*:)?|[{}]', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # JSON without a match has no number that the CLI changes.
 _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
@@ -40,7 +42,7 @@ def is_reprinted(raw: bytes) -> bool:
         return True
     if is_large:
         # Python's JSON decoder is slow if a string has many escapes.
-        raw = with_short_strings(raw, _LONG_STRING, _digest)
+        return _large_repeats_a_name(with_short_strings(raw, _LONG_STRING, _digest))
     return _repeats_a_name(raw)
 
 
@@ -67,6 +69,27 @@ def _repeats_a_name(raw: bytes) -> bool:
     except (ValueError, RecursionError):
         # The decoders refuse such JSON, with an error that names the field.
         return False
+    return False
+
+
+def _large_repeats_a_name(raw: bytes) -> bool:
+    """The same in short steps: Python's decoder reads an object in one call."""
+    objects: list[set[bytes]] = []
+    for token in _TOKEN.finditer(raw):
+        match token[0][:1]:
+            case b"{":
+                objects.append(set())
+            case b"}" if objects:
+                objects.pop()
+            case b'"' if token[2] is not None and objects:
+                name = token[1]
+                if b"\\" in name:
+                    name = json.dumps(json.loads(name)).encode()
+                elif not name.isascii():
+                    name = json.dumps(name[1:-1].decode()).encode()
+                if name in objects[-1]:
+                    return True
+                objects[-1].add(name)
     return False
 
 
