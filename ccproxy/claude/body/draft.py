@@ -84,7 +84,7 @@ class Draft:
 
     @property
     def _demanded(self) -> tuple[str, ...]:
-        """The client's tools of which the model must call one."""
+        """The client's tools, one of which the model must call."""
         choice = self.choice
         if choice is None or not choice.must_call:
             return ()
@@ -166,7 +166,7 @@ class Draft:
         fields: dict[str, object] = {
             name: value
             for name, value in self.options.operator_body.items()
-            # With the CLI's and the proxy's breakpoints, the provider takes no more.
+            # The CLI's and the proxy's breakpoints use up the provider's limit.
             if name not in NEVER_SENT and name != "cache_control"
         }
         fields.update(self._fields())

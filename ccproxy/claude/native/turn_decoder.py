@@ -1,7 +1,7 @@
 """Decodes the CLI's records of one turn of native mode to stream events. Pure.
 
 ==========  ====================  ============================================
-phase       entered by            leaves it
+phase       entered by            left by
 ==========  ====================  ============================================
 WAITING     the question          ``message_start``, a whole message
 STREAMING   ``message_start``     ``message_delta`` with a ``stop_reason``

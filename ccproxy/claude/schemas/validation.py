@@ -113,7 +113,7 @@ class _Reader:
     _checked: dict[int, Any] = field(factory=dict)
     # The path of each subschema that was read, by identity.
     _places: dict[int, _Path] = field(factory=dict)
-    # For each subschema that was read: those that apply to the same value.
+    # For each subschema that was read: the subschemas that apply to the same value.
     _same: dict[int, list[int]] = field(factory=dict)
 
     def read(self, document: Any) -> None:
