@@ -339,10 +339,8 @@ async def agents(world: World) -> None:
 
 async def at_once(world: World) -> None:
     talks = [_agent(world, f"{name} agent") for name in "abcdef"]
-    for number in range(2):
-        said = [talk.say(_question(talk, number)) for talk in talks]
-        await gatherResults([Deferred.fromCoroutine(each) for each in said])
-        world.pass_time(10)
+    said = [talk.say(_question(talk, 0)) for talk in talks]
+    await gatherResults([Deferred.fromCoroutine(each) for each in said])
 
 
 async def choices(world: World) -> None:
@@ -392,12 +390,12 @@ SCENARIOS = (
     Scenario("agent, 12 calls at a time", lambda w: agent(w, 12)),
     Scenario("two agents in turn", agents, {"max_processes": 1}),
     Scenario("n = 4", choices, delay_seconds=0.3),
-    Scenario("six agents at once", at_once, delay_seconds=0.3),
+    Scenario("six agents at once", at_once, delay_seconds=3.0),
     Scenario(
-        "six agents at once, not delayed",
+        "six agents at once, --cache-wait 0",
         at_once,
-        {"share_prefix": False},
-        delay_seconds=0.3,
+        {"cache_wait": 0.0},
+        delay_seconds=3.0,
     ),
     Scenario(
         "two agents in turn, behind a gateway that keeps the attribution",

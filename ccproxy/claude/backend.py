@@ -30,6 +30,7 @@ from ccproxy.claude.native.pool import NativePool, NativeQuestion, SessionFactor
 from ccproxy.claude.native.prompt import Effort
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.pool.pool import Pool
+from ccproxy.claude.pool.prefix_gate import PrefixGate
 from ccproxy.claude.pool.processes import (
     ProcessSlots,
     WorkerFactory,
@@ -48,6 +49,8 @@ from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.usage import RateWindow
 
 _SCHEMA = "output_config.format.schema"
+# How long the provider keeps a beginning after its last use, by the time to live.
+_CACHE_SECONDS = {"5m": 300.0, "1h": 3600.0}
 
 
 class ClaudeBackend:
@@ -128,6 +131,7 @@ class ClaudeBackend:
             context.observer,
             native_waits=lambda: self._native.queued > 0,
         )
+        self._gate = PrefixGate(self._pool.submit, context.clock, settings.cache_wait)
         self._discovery = CLIDiscovery(self._pool.discover, context.clock)
         self._breaker.probe = self._discovery.probe
         self._draining: Deferred[None] | None = None
@@ -165,6 +169,7 @@ class ClaudeBackend:
 
     async def _drain(self) -> None:
         # From now on, both pools refuse new requests.
+        self._gate.release()
         drained = [self._pool.drain(), self._native.drain()]
         for one in drained:
             await one
@@ -185,6 +190,7 @@ class ClaudeBackend:
         self._breaker.reset()
         self._conformance.stop()
         self._discovery.cancel()
+        self._gate.release()
         stopped = [self._pool.stop(), self._native.stop()]
         if self._is_stopping_now:
             self._kill()
@@ -267,8 +273,12 @@ class ClaudeBackend:
             answers=self._answers,
             clock=self._clock,
             observer=self._observer,
+            gate=self._gate,
         )
-        self._pool.submit(completion)
+        body = question.composition.body
+        cached = _CACHE_SECONDS["1h" if body.cache_ttl == "1h" else "5m"]
+        owned = [f"{question.owner} {prefix}" for prefix in body.prefixes]
+        self._gate.submit(completion, owned, cached)
         return completion
 
     async def model(self, name: str) -> ModelEntry:
@@ -339,7 +349,7 @@ class ClaudeBackend:
     @property
     def queued(self) -> int:
         """The number of requests that wait for a process."""
-        return self._pool.queued + self._native.queued
+        return self._gate.waiting + self._pool.queued + self._native.queued
 
     @property
     def windows(self) -> Sequence[RateWindow]:

@@ -4,7 +4,7 @@ from attrs import frozen
 
 from ccproxy.config.limits import PoolLimits, SuspensionLimits, TurnTimeouts
 from ccproxy.config.options import Group, option
-from ccproxy.config.parsers import choice, names, positive, switch
+from ccproxy.config.parsers import choice, duration_or_none, names, positive, switch
 
 # The tool of Claude Code for the web search of OpenAI's APIs.
 _WEB_SEARCH = "WebSearch"
@@ -70,6 +70,15 @@ class ClaudeSettings(PoolLimits, NativeSettings, TurnTimeouts):
         help="how long the provider's prompt cache keeps a conversation after its last "
         "request, unless the client says so: 5m, written at 1.25 times the price of "
         "input tokens, or 1h, written at twice the price",
+    )
+    cache_wait: float = option(
+        group=Group.MODEL,
+        metavar="TIME",
+        parse=duration_or_none,
+        default="5s",
+        help="time limit for waiting for another request of the same client that "
+        "begins alike, so that the beginning is read from the provider's prompt cache; "
+        "0: no request waits",
     )
     max_processes: int | None = option(
         group=Group.PROCESSES,

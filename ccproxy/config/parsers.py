@@ -65,6 +65,11 @@ def duration(text: str) -> float:
     return seconds
 
 
+def duration_or_none(text: str) -> float:
+    """A duration in seconds; 0: none."""
+    return 0.0 if _seconds(text) == 0 else duration(text)
+
+
 def duration_or_forever(text: str) -> float | None:
     """A duration in seconds; None: forever.
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 
 from ccproxy.server.scripted_reply import Reply, ScriptedBlock
 from tests.support.prompt_cache import Count, PromptCache
 from tests.support.server import RunningProxy, Upstream, answer
+from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
 
@@ -52,6 +54,32 @@ async def test_compaction_reads_the_conversation(
     assert second.read == first.tokens
     assert compaction.read == second.tokens
     assert upstream.bodies[-1]["tools"] == upstream.bodies[0]["tools"]
+
+
+@ensureDeferred
+async def test_a_request_that_begins_alike_waits_for_the_first(
+    proxy: Start, upstream: Upstream
+) -> None:
+    server = proxy()
+    held: Deferred[None] = Deferred()
+    upstream.replies(answer("uno", before=held), answer("dos"))
+    system = {"role": "system", "content": LONG * 2}
+    one, two = (
+        Deferred.fromCoroutine(
+            ask(
+                server,
+                "/v1/chat/completions",
+                {"messages": [system, {"role": "user", "content": text}]},
+            )
+        )
+        for text in ("one", "two")
+    )
+    await until(lambda: len(upstream.bodies) == 1 and server.backend.queued == 1)
+    held.callback(None)
+    await one
+    await two
+    first, second = counted(upstream.bodies)
+    assert second.read > 0.9 * first.tokens
 
 
 @ensureDeferred

@@ -24,6 +24,7 @@ from ccproxy.claude.body.history import (
 from ccproxy.claude.body.models import ModelRules, rules_for
 from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.body.output import choose_output
+from ccproxy.claude.body.prefixes import Digests, cached_prefixes
 from ccproxy.claude.body.reading import checked_end, read_request
 from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
 from ccproxy.claude.body.subset import GrammarLimits
@@ -286,8 +287,17 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     )
     yield
     body, plan = draft.body(), draft.plan()
+    start = Prefix(system, [tool.raw for tool in tools]).digest
+    prefixes = cached_prefixes(
+        Digests(start=start, asked=history.asked, whole=history.prefix.digest),
+        model=source.model,
+        system=system,
+        tools=tools,
+        turns=checked,
+        settings=body.json[: body.json.find(b'"messages":[')],
+    )
     return Composition(
-        body=body,
+        body=evolve(body, prefixes=prefixes),
         adjusted=notes.adjusted,
         ignored=notes.ignored,
         plan=plan,

@@ -106,6 +106,8 @@ class History:
     recall: Recall | None
     notes: Notes
     turns: list[Turn] = field(factory=list)
+    # The hash before the last answer; empty: there is no answer.
+    asked: str = field(default="", init=False)
     _calls: OpenCalls = field(factory=OpenCalls)
     # Whether a block was left out because of its prefix.
     _is_broken: bool = field(default=False, init=False)
@@ -142,6 +144,7 @@ class History:
             self._add(turn)
 
     def _assistant(self, run: Sequence[Turn]) -> None:
+        self.asked = self.prefix.digest
         rest = list(run)
         while rest:
             count = self._restored(rest)

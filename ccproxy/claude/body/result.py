@@ -78,6 +78,8 @@ class ComposedBody:
         json: the JSON object that the CLI merges into its request.
         cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``: all breakpoints of a
             request must have one time to live; None: the CLI's default.
+        prefixes: the names of the beginnings that the prompt cache keeps, the longest
+            first (see `ccproxy.claude.body.prefixes`).
         client_path: translates a path in the provider's errors
             (``messages.3.content.1``, ``tools.2``) to the client's path; None: the
             client's request has no such part.
@@ -89,6 +91,7 @@ class ComposedBody:
     first_text: str
     json: bytes
     cache_ttl: CacheTTL | None = None
+    prefixes: tuple[str, ...] = field(default=(), eq=False)
     client_path: ClientPath = field(default=_unknown, eq=False, repr=False)
 
 

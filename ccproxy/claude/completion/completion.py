@@ -34,6 +34,7 @@ from ccproxy.claude.body.paths import with_client_paths
 from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.pool.pool import Pool
+from ccproxy.claude.pool.prefix_gate import PrefixGate
 from ccproxy.claude.pool.requests import AnswerChecker, AnswerState, PoolClient
 from ccproxy.claude.shaping.shaper import AskAgain
 from ccproxy.claude.worker.commands import WorkerLost
@@ -73,6 +74,7 @@ class Completion(PoolClient):
         answers: RememberedAnswers,
         clock: IReactorTime,
         observer: ClaudeObserver,
+        gate: PrefixGate | None = None,
     ) -> None:
         """Make a completion; the caller submits it to the pool.
 
@@ -84,6 +86,7 @@ class Completion(PoolClient):
             answers: remembers the model's messages.
             clock: for time limits and later turns.
             observer: counts answers and their times.
+            gate: is told when the answer has begun, or is over; None: there is none.
         """
         super().__init__(listener, clock, observer)
         self._question = question
@@ -91,6 +94,7 @@ class Completion(PoolClient):
         self._body = question.composition.body
         self._shaper = question.composition.shaper()
         self._pool = pool
+        self._gate = gate
         self._checker = checker
         self._answers = answers
         # Builds the message that may have to be remembered.
@@ -147,6 +151,8 @@ class Completion(PoolClient):
             return
         if not self._part_has_sent:
             self._part_has_sent = any(not isinstance(e, UpstreamRetry) for e in events)
+            if self._part_has_sent and self._gate is not None:
+                self._gate.begun(self)
         if self._builder is not None:
             self._builder.receive(events)
         shaper = self._shaper
@@ -294,4 +300,6 @@ class Completion(PoolClient):
     @override
     def _leave(self, *, is_lost: bool = False) -> None:
         self._end()
+        if self._gate is not None:
+            self._gate.left(self)
         self._pool.finished(self, self._take_process(), is_lost=is_lost)

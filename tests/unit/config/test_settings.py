@@ -101,6 +101,7 @@ CASES += [
     case("show-agent-tools", "1", True, "on", True),
     case("forward-sampling", "1", True, "no", False),
     case("cache-ttl", "1h", "1h", "5M", "5m"),
+    case("cache-wait", "0", 0.0, "9", 9.0),
     case("forward-tool-choice", "1", True, "on", True),
     case("max-processes", "2", 2, "10", 10),
     case("spares", "0", 0, "3", 3),
@@ -214,6 +215,7 @@ def test_the_defaults() -> None:
         "remember": "store",
         "reuse": None,
         "cache_ttl": None,
+        "cache_wait": 5.0,
     }
     assert {name: getattr(read(), name) for name in defaults} == defaults
 
@@ -346,6 +348,7 @@ WRONG = [
     ("max-connections", "CCPROXY_MAX_CONNECTIONS", "0"),
     ("head-timeout", "CCPROXY_HEAD_TIMEOUT", "0"),
     ("cache-ttl", "CCPROXY_CACHE_TTL", "24h"),
+    ("cache-wait", "CCPROXY_CACHE_WAIT", "soon"),
     ("model-map", "CCPROXY_MODEL_MAP", "gpt-4o"),
     ("model-map", "CCPROXY_MODEL_MAP", "=opus"),
     ("model-map", "CCPROXY_MODEL_MAP", "gpt-4o="),
