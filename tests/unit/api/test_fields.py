@@ -36,6 +36,8 @@ from tests.support.fates import (
     responses,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ASKED = {"role": "user", "content": "hi"}
 _LOOK = {"name": "look"}

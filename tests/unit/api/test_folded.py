@@ -34,6 +34,8 @@ from tests.support.sdk_clients import (
 )
 from tests.support.spec import response_errors, response_event_errors
 
+pytestmark = pytest.mark.exhaustive
+
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "60"))
 THINKING = {"type": "adaptive"}
 

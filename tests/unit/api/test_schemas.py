@@ -28,6 +28,8 @@ from tests.support.three_apis import (
     by_name,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 SPEC = Path(__file__).parents[2] / "spec" / "json-schema-suite.json"
 SUITE: list[dict[str, Any]] = json.loads(SPEC.read_text())
 # How the CLI prints a number with an exponent cannot be said without printing it.
