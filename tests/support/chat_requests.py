@@ -223,6 +223,12 @@ def function_tools(draw: st.DrawFn) -> list[dict[str, Any]]:
     return found
 
 
+# Of the old field `functions`.
+_OLD_CHOICES: Sequence[Mapping[str, Any]] = (
+    *({}, {"function_call": "auto"}, {"function_call": "none"}),
+)
+
+
 @st.composite
 def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[str, Any]:
     """A valid request to ``/v1/chat/completions`` that needs no correction."""
@@ -234,7 +240,10 @@ def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[st
         "model": model,
         "messages": draw(_messages(known, rules.system_role)),
     }
-    if functions:
+    if functions and draw(st.integers(0, 5)) == 0:
+        request["functions"] = functions
+        request |= draw(st.sampled_from(_OLD_CHOICES))
+    elif functions:
         request["tools"] = [{"type": "function", "function": f} for f in functions]
         request |= draw(choices())
         if draw(st.integers(0, 5)) == 0:
@@ -318,6 +327,12 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
             allowed = [tool["function"]["name"] for tool in tools]
             body["tools"] = [t for t in body["tools"] if t["name"] in allowed]
         body["tool_choice"] = choice_of(request)
+    if "functions" in request:
+        body["tools"] = [tool_of(function) for function in request["functions"]]
+        # An answer has one `function_call`.
+        is_off = request.get("function_call") == "none"
+        one = {"type": "auto", "disable_parallel_tool_use": True}
+        body["tool_choice"] = {"type": "none"} if is_off else one
     form = request.get("response_format") or {"type": "text"}
     schema = form["json_schema"]["schema"] if form["type"] == "json_schema" else None
     body |= config_of(request.get("reasoning_effort"), schema)

@@ -104,6 +104,8 @@ def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         # Tools that are not allowed are not offered.
         if allowed is None or json.dumps(name) in allowed:
             yield f"tools[{number}]", tool
+    for number, function in enumerate(request.get("functions") or ()):
+        yield f"functions[{number}]", function
     for name in ("output_config", "response_format", "text"):
         if name in request:
             yield name, request[name]
