@@ -194,6 +194,8 @@ def _message(message: InputMessage, adjustments: Adjustments) -> Message | None:
             return Message(USER, (_result(message, adjustments),), message.at)
         case role:
             content = _content(message, role, adjustments)
+            if not content and message.content == []:
+                adjustments.ignore(message.content_at)
             return Message(role, content, message.at) if content else None
 
 

@@ -66,6 +66,7 @@ IN_CHAT: list[tuple[dict[str, Any], set[str]]] = [
         {"messages[0].tool_calls"},
     ),
     (chat(HI, {**SAID, "tool_call_id": "c"}, HI), {"messages[1].tool_call_id"}),
+    (chat(HI, {"role": "assistant", "content": []}, HI), {"messages[1].content"}),
     (result(refusal="no"), {"messages[2].refusal"}),
     (result(tool_calls=[CALL]), {"messages[2].tool_calls"}),
     (result(reasoning_content="hm"), {"messages[2].reasoning_content"}),
