@@ -12,7 +12,7 @@ Source: WHATWG HTML, "Server-sent events".
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -41,6 +41,9 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F]%b{2}" % _HEX)
 _REPLACEMENT = rb"\ufffd"
 
 _encode = msgspec.json.Encoder().encode
+_decode_exactly = msgspec.json.Decoder(
+    float_hook=lambda spelled: msgspec.Raw(spelled.encode())
+).decode
 
 
 def encode_json(value: object) -> bytes:
@@ -75,6 +78,17 @@ def without_halves(json: bytes) -> bytes:
         elif whole is None:
             break  # Invalid JSON: the decoder will report the position.
     return bytes(mended + json[begin:]) if begin else json
+
+
+def decode_json_exactly(json: bytes | msgspec.Raw) -> Any:
+    """Decode JSON. A number with a fraction or an exponent stays undecoded.
+
+    If the value is encoded again, such a number is spelled as it was.
+
+    Raises:
+        msgspec.DecodeError: it is not JSON.
+    """
+    return _decode_exactly(json)
 
 
 def halves_around_text(value: object) -> tuple[bytes, bytes]:

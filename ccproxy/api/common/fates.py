@@ -159,6 +159,10 @@ def decode_request(
     return request, adjustments
 
 
+# Python reads a number that no float can hold, such as 1e400, as infinity.
+_decode = msgspec.json.Decoder(float_hook=float).decode
+
+
 def name_unread(
     body: bytes,
     struct: type[msgspec.Struct],
@@ -180,7 +184,7 @@ def name_unread(
     try:
         _strict(struct).decode(body)
     except msgspec.ValidationError:
-        for path, fate in _unread(msgspec.json.decode(body), struct, at):
+        for path, fate in _unread(_decode(body), struct, at):
             if fate.fate is Fate.REFUSED:
                 unsupported(path, fate.why)
             adjustments.ignore(path)

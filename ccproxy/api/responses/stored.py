@@ -19,7 +19,7 @@ from ccproxy.api.responses.resource import (
     failed,
     without_encrypted_content,
 )
-from ccproxy.core.encoding import WireEvent, encode_json
+from ccproxy.core.encoding import WireEvent, decode_json_exactly, encode_json
 from ccproxy.core.errors import CCProxyError, ShuttingDown
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -77,7 +77,7 @@ def documents(
 def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
     kind = item.fields.kind
     # For clients, null means absent. OpenAI's document forbids null in some fields.
-    given = {k: v for k, v in msgspec.json.decode(item.raw).items() if v is not None}
+    given = {k: v for k, v in decode_json_exactly(item.raw).items() if v is not None}
     given |= {"type": kind, "id": identifier}
     if kind not in ("reasoning", "compaction"):
         given.setdefault("status", "completed")
@@ -149,7 +149,7 @@ def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> by
         status: the current status, which may differ from the document's.
         shows_encrypted: whether to show encrypted content.
     """
-    response: dict[str, Any] = msgspec.json.decode(document)
+    response: dict[str, Any] = decode_json_exactly(document)
     if status != response["status"]:
         # The server that ran the response stopped before it stored the end.
         response["status"] = status
@@ -182,7 +182,7 @@ def end_of_stream(
         after: the number of the last event that the client has; -1: none.
         error: the error of the store; None: the response itself has the reason.
     """
-    document: Mapping[str, Any] = msgspec.json.decode(response)
+    document: Mapping[str, Any] = decode_json_exactly(response)
     encoder = EventEncoder(after + 1)
     events: list[WireEvent] = []
     if after < 0:
@@ -220,7 +220,7 @@ def item_list(
 
 def shown_item(document: bytes, *, shows_encrypted: bool) -> dict[str, Any]:
     """Decode a stored item for a client."""
-    item: dict[str, Any] = msgspec.json.decode(document)
+    item: dict[str, Any] = decode_json_exactly(document)
     return item if shows_encrypted else without_encrypted_content(item)
 
 

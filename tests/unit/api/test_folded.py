@@ -13,13 +13,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from ccproxy.api.chat.request import decode_chat
+from ccproxy.api.responses.request import decode_responses
 from ccproxy.api.responses.stored import (
     decode_events,
     encode_events,
     kept_response,
     shown_response,
 )
+from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.encoding import DONE, without_halves
+from ccproxy.core.stream import Finished, MessageStart
 from tests.support.folding import exact, folded_chat, folded_message, folded_response
 from tests.support.scripted_answers import (
     ScriptedAnswer,
@@ -198,3 +202,36 @@ def _same_input(block: ScriptedBlock, pieces: str) -> None:
 def _without_halves(json_text: str) -> str:
     """JSON as it is in a document: half a surrogate pair is U+FFFD."""
     return without_halves(json_text.encode()).decode()
+
+
+# Python's and JavaScript's floats print each of them otherwise, or cannot hold it.
+_NUMBERS = "[1.0, 1e3, 1E400, -0.0, 0.10, 12345678901234567890123]"
+
+
+def _with_numbers(**fields: Any) -> bytes:
+    """A body, with the numbers in place of each null."""
+    return json.dumps(fields).replace("null", _NUMBERS).encode()
+
+
+_SCHEMA = {"type": "object", "properties": {"a": {"enum": None}}}
+
+
+def test_a_stored_response_has_the_numbers_of_the_request() -> None:
+    tool = {"type": "function", "name": "f", "parameters": _SCHEMA}
+    call = decode_responses(_with_numbers(input="hi", tools=[tool]))
+    encoder = ResponseStream("abc", call.echo, lambda: 1.0)
+    encoder.encode([MessageStart("m"), Finished("end_turn")])
+    wire = encoder.conclude()
+    told = dict(exact(wire[-1].data.decode()))["response"]
+    stored = kept_response(encoder.response, encoder.output)
+    shown = shown_response(stored, "completed", shows_encrypted=True)
+    assert exact(shown.decode()) == told
+    [echoed] = dict(told)["tools"]
+    assert dict(echoed)["parameters"] == exact(_with_numbers(**_SCHEMA).decode())
+
+
+def test_a_number_that_no_float_holds_is_no_bug() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": _SCHEMA}}
+    messages = [{"role": "user", "content": "hi"}]
+    body = _with_numbers(messages=messages, tools=[tool], of_tomorrow={"x": None})
+    assert decode_chat(body).ignored == ("of_tomorrow",)
