@@ -159,6 +159,7 @@ class ProxyChannel(HTTPChannel):
     # The request target. Twisted sets it when it has parsed a request line.
     _path = b""
     _deadline: IDelayedCall | None = None
+    _next: IDelayedCall | None = None
     _reading: IDelayedCall | None = None
     _since_seconds = 0.0
     _stalled_since_seconds = 0.0
@@ -194,6 +195,9 @@ class ProxyChannel(HTTPChannel):
         self._enter(Phase.CLOSING)
         self._stop_reading()
         self._release_unread()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
         super().connectionLost(reason)
         self.site.disconnected(self)
 
@@ -235,7 +239,20 @@ class ProxyChannel(HTTPChannel):
             # The end of the response stays in memory until the client has read it.
             self._unread.append(request.memory)
         self._enter(Phase.IDLE, self.head_checks.limits.keep_alive_timeout)
+        # A read may have a thousand requests. Each takes a turn of the reactor.
+        has_more = bool(self._buffer or self._dataBuffer)
+        self.paused = has_more
         super().requestDone(request)
+        if has_more and self.persistent:
+            self._networkProducer.pauseProducing()
+            self._next = self.callLater(0, self._take_next)
+
+    def _take_next(self) -> None:
+        self._next = None
+        self.paused = False
+        self.dataReceived(b"")
+        if not (self._handlingRequest or self._waitingForTransport or self._next):
+            self._networkProducer.resumeProducing()
 
     @override
     def lineLengthExceeded(self, line: bytes) -> None:

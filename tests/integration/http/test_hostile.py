@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import provider
 
 from ccproxy.config.limits import ConnectionLimits
@@ -282,6 +285,44 @@ async def test_one_body_may_have_more_than_the_budget(
         response = await http.request("POST", CHAT, data=padded(size_bytes))
         assert response.code == status
     assert not http.site.memory.held_bytes
+
+
+# Many requests at once
+
+
+@ensureDeferred
+async def test_requests_that_come_together_are_answered_one_a_turn(
+    serve: Callable[..., HTTP],
+) -> None:
+    """A read has more than a thousand of them: together they would take a second."""
+    clock = Clock()
+    channel: Any = serve(site_clock=clock).site.buildProtocol(None)
+    transport = StringTransport()
+    channel.makeConnection(transport)
+    channel.dataReceived(SMUGGLED * 3 + GET)
+    assert transport.value().count(b"\r\n\r\nok") == 1
+    # Nothing more is read before the others had their turns.
+    assert transport.producerState == "paused"
+    clock.advance(0)
+    assert transport.value().count(b"\r\n\r\nok") == 3
+    assert transport.producerState == "producing"
+    channel.dataReceived(b"\r\n")
+    assert transport.value().count(b"\r\n\r\nok") == 4
+    channel.connectionLost(Failure(ConnectionDone()))
+
+
+@ensureDeferred
+async def test_connection_is_lost_before_its_next_request(
+    serve: Callable[..., HTTP],
+) -> None:
+    clock = Clock()
+    channel: Any = serve(site_clock=clock).site.buildProtocol(None)
+    transport = StringTransport()
+    channel.makeConnection(transport)
+    channel.dataReceived(SMUGGLED * 2)
+    channel.connectionLost(Failure(ConnectionDone()))
+    clock.advance(0)
+    assert transport.value().count(b"\r\n\r\nok") == 1
 
 
 # Slowness
