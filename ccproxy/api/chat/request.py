@@ -14,12 +14,9 @@ from ccproxy.api.chat.reasoning import thinking_of
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.chat.tools import (
     ChatToolParam,
-    FunctionCallParam,
     FunctionParam,
     LegacyFunctionCalls,
-    ToolCallParam,
     ToolConfig,
-    decode_call,
     decode_functions,
     decode_tools,
 )
@@ -40,6 +37,11 @@ from ccproxy.api.common.fates import (
 )
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
 from ccproxy.api.common.pairing import NO_ID
+from ccproxy.api.common.past_calls import (
+    FunctionCallParam,
+    ToolCallParam,
+    decode_call,
+)
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
 from ccproxy.api.common.tools import ToolTable

@@ -1,6 +1,6 @@
-"""Decodes tools and calls in requests of chat completions. Pure.
+"""Decodes tools in requests of chat completions. Pure.
 
-`ccproxy.api.chat.tool_calls` encodes the calls of answers. The forms of a tool:
+The forms of a tool:
 
 ===========================  ==================================================
 ``{"function": {…}}``        OpenAI's form; ``type`` may be absent
@@ -10,9 +10,9 @@
                              accepted, too
 ===========================  ==================================================
 
-Source: ``ChatCompletionTool``, ``CustomToolChatCompletions``,
-``ChatCompletionFunctions`` and ``ChatCompletionMessageToolCalls`` in OpenAI's document.
-Cursor and other clients send the forms without nesting.
+Source: ``ChatCompletionTool``, ``CustomToolChatCompletions`` and
+``ChatCompletionFunctions`` in OpenAI's document. Cursor and other clients send the forms
+without nesting.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from attrs import frozen
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.chat.tool_calls import ToolCallFormat
-from ccproxy.api.common.custom_tools import custom_call, custom_tool
+from ccproxy.api.common.custom_tools import custom_tool
 from ccproxy.api.common.decoding import required
 from ccproxy.api.common.fates import name_unused
-from ccproxy.api.common.pairing import NO_ID
+from ccproxy.api.common.past_calls import FunctionCallParam
 from ccproxy.api.common.tool_choice import OpenAIToolChoice, decode_choice
 from ccproxy.api.common.tools import (
     RENAMED,
@@ -41,8 +41,6 @@ from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import Adjustments, Tool, ToolChoice
 
 _WEB_SEARCH = "web_search"
-_EMPTY_TEXT = Raw(b'""')
-_RENAMED_CALL = {"name": "function.name", "input": "function.arguments"}
 
 
 class FunctionParam(msgspec.Struct):
@@ -88,28 +86,6 @@ class ChatToolParam(msgspec.Struct):
     format: _CustomFormat | None = None
     strict: bool | None = None
     cache_control: Raw | UnsetType = UNSET
-
-
-class FunctionCallParam(msgspec.Struct):
-    """A called function; ``arguments`` is an object, or a string with its JSON."""
-
-    name: str
-    # A factory, because msgspec cannot make a JSON Schema with a default of type Raw.
-    arguments: Raw = msgspec.field(default_factory=lambda: _EMPTY_TEXT)
-
-
-class _CalledCustom(msgspec.Struct):
-    name: str
-    input: str = ""
-
-
-class ToolCallParam(msgspec.Struct):
-    """An entry of a message's ``tool_calls``."""
-
-    id: str | None = None
-    function: FunctionCallParam | None = None
-    custom: _CalledCustom | None = None
-    type: str | None = None
 
 
 @frozen(kw_only=True)
@@ -313,34 +289,6 @@ def _grammar(form: _CustomFormat | None, at: str) -> tuple[str | None, str | Non
         return form.grammar.syntax, form.grammar.definition
     where = f"{at}.format.grammar"
     return required(form.syntax, where), required(form.definition, where)
-
-
-def decode_call(
-    call: ToolCallParam, at: str, tools: ToolTable, adjustments: Adjustments
-) -> Block:
-    """Decode a call in the history.
-
-    Args:
-        call: the call in the request.
-        at: the path of the call.
-        tools: the tools of the request.
-        adjustments: records the paths of a changed name or changed arguments.
-
-    Raises:
-        ClientError: the call is invalid; ``param`` is its path.
-    """
-    identifier = NO_ID if call.id is None else call.id
-    if call.custom is not None:
-        name_unused(call, ("id", "type", "custom"), adjustments, at)
-        identity = ToolIdentity(call.custom.name, ToolKind.CUSTOM)
-        name = tools.called_name(identity, f"{at}.custom.name", adjustments)
-        renamed = {"name": "custom.name", "input": "custom.input"}
-        return custom_call(identifier, name, call.custom.input, at, renamed)
-    function = required(call.function, f"{at}.function")
-    identity = ToolIdentity(function.name)
-    name = tools.called_name(identity, f"{at}.function.name", adjustments)
-    about = (identifier, name, function.arguments, at, adjustments)
-    return function_call(*about, _RENAMED_CALL)
 
 
 class LegacyFunctionCalls:
