@@ -3,19 +3,17 @@
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
-from collections.abc import Collection, Mapping
 from typing import Annotated
 
 import msgspec
 from attrs import frozen
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.api.chat.reasoning import thinking_of
+from ccproxy.api.chat.messages import ChatMessageParam, MessageReader
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.chat.tools import (
     ChatToolParam,
     FunctionParam,
-    LegacyFunctionCalls,
     ToolConfig,
     decode_functions,
     decode_tools,
@@ -32,43 +30,20 @@ from ccproxy.api.common.fates import (
     asks_nothing,
     decode_request,
     ignored,
-    name_unused,
     refused,
 )
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
-from ccproxy.api.common.pairing import NO_ID
-from ccproxy.api.common.past_calls import (
-    FunctionCallParam,
-    ToolCallParam,
-    decode_call,
-)
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
-from ccproxy.api.common.tools import ToolTable
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Adjustments, MessagesRequest
 
 # The limit in OpenAI's document.
 _MOST_CHOICES = 128
 
+_NO_RESPONSES = "send all messages, or a request to `/v1/responses`"
 # The Messages API has these fields, but some of its models refuse them.
 _SAMPLING = ("temperature", "top_p", "top_k")
-
-
-class _Message(msgspec.Struct):
-    role: str
-    content: str | list[ContentPart] | None = None
-    refusal: str | None = None
-    tool_calls: list[ToolCallParam] | None = None
-    tool_call_id: str | None = None
-    function_call: FunctionCallParam | None = None
-    name: Annotated[object, ignored("the provider's messages have no names")] = None
-    audio: Annotated[object, ignored("audio is not stored")] = None
-    # Not in OpenAI's document: two fields for thinking (`ccproxy.api.chat.reasoning`),
-    # and `is_error` of the Messages API.
-    reasoning_details: object = None
-    reasoning_content: object = None
-    is_error: bool | None = None
 
 
 class _StreamOptions(msgspec.Struct):
@@ -76,21 +51,19 @@ class _StreamOptions(msgspec.Struct):
     include_obfuscation: Annotated[object, ignored(NO_OBFUSCATION)] = None
 
 
-# The fields that a message of a role uses.
-_TOLD = ("content", "refusal", "reasoning_details", "reasoning_content")
-_USED: Mapping[str, Collection[str]] = {
-    "assistant": (*_TOLD, "tool_calls", "function_call"),
-    "tool": ("content", "tool_call_id", "is_error"),
-    "function": ("content", "is_error"),
-}
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+
+
+class _Text(msgspec.Struct):
+    format: ResponseFormat | None = None
+    verbosity: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
 
 
 class ChatRequest(msgspec.Struct):
     """The body of a request."""
 
-    messages: list[_Message] | UnsetType = UNSET
-    # The name of `messages` in the Responses API; some clients send it here.
-    input: str | list[_Message] | None = None
+    messages: list[ChatMessageParam] | UnsetType = UNSET
     model: str | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -131,6 +104,16 @@ class ChatRequest(msgspec.Struct):
     audio: Annotated[object, refused("the model has no audio output; request text")] = (
         None
     )
+    # Fields of the Responses API and of the Messages API, which some clients send here.
+    input: str | list[Raw] | None = None
+    instructions: str | None = None
+    system: str | list[ContentPart] | None = None
+    max_output_tokens: int | None = None
+    reasoning: _Reasoning | None = None
+    text: _Text | None = None
+    stop_sequences: list[str] | None = None
+    previous_response_id: Annotated[object, refused(_NO_RESPONSES)] = None
+    conversation: Annotated[object, refused(_NO_RESPONSES)] = None
 
 
 _decoder = msgspec.json.Decoder(ChatRequest)
@@ -168,12 +151,13 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     if given.web_search_options is not None:
         adjustments.search_web("web_search_options")
     tools = _decode_tools(given, adjustments)
-    param, messages = _messages(given, adjustments)
-    given_messages = _input_messages(
-        messages, param, tools.call_format.tools, adjustments
-    )
-    prompt = prompting.conversation(given_messages, param, adjustments)
-    effort = prompting.effort(given.reasoning_effort, "reasoning_effort", adjustments)
+    reader = MessageReader(tools.call_format.tools, adjustments)
+    param, messages = _messages(given, reader, adjustments)
+    told = [*_instructions(given), *messages]
+    prompt = prompting.conversation(told, param, adjustments)
+    given_effort, effort_param = _effort(given, adjustments)
+    effort = prompting.effort(given_effort, effort_param, adjustments)
+    form, form_param = _form(given, adjustments)
     limit, limit_param = _max_tokens(given, adjustments)
     cache = cache_wish(
         given.prompt_cache_options, given.prompt_cache_retention, adjustments
@@ -187,27 +171,23 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
             thinking_models=prompt.thinking_models,
             thinking_prefixes=prompt.thinking_prefixes,
             max_tokens=limit,
-            stop_sequences=_stop(given.stop, adjustments),
+            stop_sequences=_stop(given, adjustments),
             tools=tools.tools,
             tool_choice=tools.choice,
-            output_config=output_config(
-                given.response_format, "response_format", adjustments, effort
-            ),
+            output_config=output_config(form, form_param, adjustments, effort),
             extra=extra,
             web_search_paths=adjustments.web_searches,
             cache=cache,
             paths={
                 "max_tokens": limit_param,
                 "messages": param,
-                "stop_sequences": "stop",
+                "stop_sequences": "stop" if given.stop else "stop_sequences",
                 "tool_choice": "function_call" if given.functions else "tool_choice",
-                **output_paths(
-                    given.response_format, "response_format", "reasoning_effort"
-                ),
+                **output_paths(form, form_param, effort_param),
             },
         ),
         choices=_choices(given.n),
-        effort=given.reasoning_effort,
+        effort=given_effort,
         call_format=tools.call_format,
         stream=given.stream or False,
         include_usage=bool(given.stream_options and given.stream_options.include_usage),
@@ -246,105 +226,75 @@ def _decode_tools(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
 
 
 def _messages(
-    request: ChatRequest, adjustments: Adjustments
-) -> tuple[str, list[_Message]]:
+    request: ChatRequest, reader: MessageReader, adjustments: Adjustments
+) -> tuple[str, list[InputMessage]]:
     """The name of the field with the messages, and the messages."""
     if not isinstance(request.messages, UnsetType):
         if request.input is not None:
             adjustments.ignore("input")
-        return "messages", request.messages
+        return "messages", reader.messages(request.messages, "messages")
     match request.input:
         case None:
             raise MissingParameter("`messages` is missing", param="messages")
         case str(text):
-            return "input", [_Message("user", text)]
-        case messages:
-            return "input", messages
+            return "input", [InputMessage("input", "user", text, field="")]
+        case items:
+            return "input", reader.items(items, "input")
 
 
-def _input_messages(
-    messages: list[_Message], param: str, tools: ToolTable, adjustments: Adjustments
-) -> list[InputMessage]:
-    legacy_calls = LegacyFunctionCalls(tools, adjustments)
+def _instructions(request: ChatRequest) -> list[InputMessage]:
+    """The system prompt in the forms of the other APIs."""
+    given = {"instructions": request.instructions, "system": request.system}
     return [
-        _input_message(message, f"{param}[{index}]", tools, legacy_calls, adjustments)
-        for index, message in enumerate(messages)
+        InputMessage(name, "system", content, field="")
+        for name, content in given.items()
+        if content
     ]
 
 
-def _input_message(
-    message: _Message,
-    at: str,
-    tools: ToolTable,
-    legacy_calls: LegacyFunctionCalls,
-    adjustments: Adjustments,
-) -> InputMessage:
-    name_unused(message, ("role", *_USED.get(message.role, _TOLD)), adjustments, at)
-    if message.role in ("tool", "function"):
-        return InputMessage(
-            at,
-            "tool",
-            message.content,
-            result_of=_result_of(message, at, legacy_calls),
-            is_error=message.is_error or False,
-        )
-    if message.reasoning_content and not message.reasoning_details:
-        # It has no signature, and the provider refuses thinking without one.
-        adjustments.ignore(f"{at}.reasoning_content")
-    content, field = message.content, "content"
-    if message.refusal and not content:
-        content, field = message.refusal, "refusal"
-    elif message.refusal:
-        parts = content if isinstance(content, list) else [ContentPart("text", content)]
-        content = [*parts, ContentPart("refusal", refusal=message.refusal)]
-    may_call = message.role == "assistant"
-    calls = [
-        decode_call(call, f"{at}.tool_calls[{index}]", tools, adjustments)
-        for index, call in enumerate((message.tool_calls or ()) if may_call else ())
-    ]
-    if may_call and message.function_call is not None:
-        calls.append(
-            legacy_calls.decode_call(message.function_call, f"{at}.function_call")
-        )
-    return InputMessage(
-        at,
-        message.role,
-        content,
-        tuple(calls),
-        thinking_of(message.reasoning_details, f"{at}.reasoning_details", adjustments),
-        field=field,
-        unfinished=tuple(
-            call.at for call in calls if adjustments.is_adjusted(call.path_of("input"))
-        ),
-    )
+def _effort(request: ChatRequest, adjustments: Adjustments) -> tuple[str | None, str]:
+    """The effort, and the path that sets it."""
+    other = request.reasoning.effort if request.reasoning else None
+    if request.reasoning_effort is None and other is not None:
+        return other, "reasoning.effort"
+    if other not in (None, request.reasoning_effort):
+        adjustments.ignore("reasoning.effort")
+    return request.reasoning_effort, "reasoning_effort"
 
 
-def _result_of(message: _Message, at: str, legacy_calls: LegacyFunctionCalls) -> str:
-    if message.role == "function":
-        return legacy_calls.result_of(at)
-    return NO_ID if message.tool_call_id is None else message.tool_call_id
+def _form(
+    request: ChatRequest, adjustments: Adjustments
+) -> tuple[ResponseFormat | None, str]:
+    """The format of the answer, and the path that sets it."""
+    other = request.text.format if request.text else None
+    if request.response_format is None and other is not None:
+        return other, "text.format"
+    if other is not None:
+        adjustments.ignore("text.format")
+    return request.response_format, "response_format"
 
 
 def _max_tokens(
     request: ChatRequest, adjustments: Adjustments
 ) -> tuple[int | None, str]:
     """The limit of the answer's tokens, and the name of the field that sets it."""
-    if request.max_completion_tokens is not None:
-        param, limit = "max_completion_tokens", request.max_completion_tokens
-        if request.max_tokens not in (None, limit):
-            adjustments.ignore("max_tokens")
-        return prompting.positive(limit, param), param
-    return prompting.positive(request.max_tokens, "max_tokens"), "max_tokens"
+    names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    given = {n: v for n in names if (v := getattr(request, n)) is not None}
+    if not given:
+        return None, "max_tokens"
+    param, *others = given
+    adjustments.ignore(*(n for n in others if given[n] != given[param]))
+    return prompting.positive(given[param], param), param
 
 
-def _stop(stop: str | list[str] | None, adjustments: Adjustments) -> tuple[str, ...]:
-    match stop:
-        case None:
-            return ()
-        case str(text):
-            named = {"stop": text}
-        case texts:
-            named = {f"stop[{index}]": text for index, text in enumerate(texts)}
+def _stop(request: ChatRequest, adjustments: Adjustments) -> tuple[str, ...]:
+    named: dict[str, str] = {}
+    for name in ("stop", "stop_sequences"):
+        given: str | list[str] | None = getattr(request, name)
+        if isinstance(given, str):
+            named[name] = given
+        else:
+            named |= {f"{name}[{n}]": text for n, text in enumerate(given or ())}
     return prompting.stops(named, adjustments)
 
 

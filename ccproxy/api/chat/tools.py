@@ -6,13 +6,13 @@ The forms of a tool:
 ``{"function": {…}}``        OpenAI's form; ``type`` may be absent
 ``{"name", "parameters"}``   the form of Responses
 ``{"name", "input_schema"}`` the form of the Messages API
-``{"custom": {…}}``          OpenAI's custom tool; ``type: custom`` without nesting is
-                             accepted, too
+``{"custom": {…}}``          OpenAI's custom tool
+``{"name", "format"}``       the form of Responses, with or without ``type: custom``
 ===========================  ==================================================
 
 Source: ``ChatCompletionTool``, ``CustomToolChatCompletions`` and
-``ChatCompletionFunctions`` in OpenAI's document. Cursor and other clients send the forms
-without nesting.
+``ChatCompletionFunctions`` in OpenAI's document. Cursor and other clients send the
+forms without nesting.
 """
 
 from collections.abc import Sequence
@@ -51,6 +51,8 @@ class FunctionParam(msgspec.Struct):
     parameters: Raw | UnsetType = UNSET
     strict: bool | None = None
     cache_control: Raw | UnsetType = UNSET
+    # The name of `parameters` in the Messages API.
+    input_schema: Raw | UnsetType = UNSET
 
 
 class _Grammar(msgspec.Struct):
@@ -170,7 +172,7 @@ def decode_functions(
     Raises:
         ClientError: a function or the choice is invalid; ``param`` is its path.
     """
-    found = [_function(f, f"functions[{n}]") for n, f in enumerate(given)]
+    found = [_function(f, f"functions[{n}]", adjustments) for n, f in enumerate(given)]
     table = _table(found)
     match choice:
         case None | "auto":
@@ -203,7 +205,8 @@ def _given(tool: ChatToolParam, at: str, adjustments: Adjustments) -> _Given:
         both = (tool.function.cache_control, tool.cache_control)
         if UNSET not in both:
             adjustments.ignore(f"{at}.cache_control")
-        return _function(tool.function, f"{at}.function", tool.cache_control)
+        at = f"{at}.function"
+        return _function(tool.function, at, adjustments, tool.cache_control)
     if tool.custom is not None:
         name_unused(tool, ("type", "custom", "cache_control"), adjustments, at)
         about = (tool.custom.description, tool.custom.format, tool.cache_control)
@@ -211,7 +214,9 @@ def _given(tool: ChatToolParam, at: str, adjustments: Adjustments) -> _Given:
     name = required(tool.name, f"{at}.{tool.type or 'function'}")
     is_anthropic = not isinstance(tool.input_schema, UnsetType)
     field = "input_schema" if is_anthropic else "parameters"
-    if tool.type == "custom" and not is_anthropic:
+    has_schema = is_anthropic or not isinstance(tool.parameters, UnsetType)
+    is_text = tool.type is None and tool.format is not None and not has_schema
+    if is_text or (tool.type == "custom" and not is_anthropic):
         used = ("type", "name", "description", "format", "cache_control")
         name_unused(tool, used, adjustments, at)
         about = (tool.description, tool.format, tool.cache_control)
@@ -230,14 +235,22 @@ def _given(tool: ChatToolParam, at: str, adjustments: Adjustments) -> _Given:
 
 
 def _function(
-    function: FunctionParam, at: str, cache_control: Raw | UnsetType = UNSET
+    function: FunctionParam,
+    at: str,
+    adjustments: Adjustments,
+    cache_control: Raw | UnsetType = UNSET,
 ) -> _Given:
     inner = function.cache_control
+    has_schema = not isinstance(function.input_schema, UnsetType)
+    is_anthropic = has_schema and isinstance(function.parameters, UnsetType)
+    if has_schema and not is_anthropic:
+        adjustments.ignore(f"{at}.input_schema")
     return _Given(
         ToolIdentity(function.name),
         at,
         function.description,
-        function.parameters,
+        function.input_schema if is_anthropic else function.parameters,
+        "input_schema" if is_anthropic else "parameters",
         strict=function.strict,
         cache_control=cache_control if isinstance(inner, UnsetType) else inner,
     )

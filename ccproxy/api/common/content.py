@@ -7,6 +7,8 @@ image_url, input_image              ``image``; its media type is read from its b
 file, input_file                    ``document``
 tool_use, tool_result, thinking …   unchanged: blocks of the Messages API, which some
                                     clients send within OpenAI's messages
+reasoning, reasoning_text,          left out: another provider's reasoning
+summary_text
 ==================================  ==============================================
 
 Source: ``ChatCompletionRequestMessageContentPart…`` and ``InputContent`` in OpenAI's
@@ -50,6 +52,8 @@ _NATIVE_PARTS: Mapping[str, str] = {
 }
 
 
+# Parts with the text of another provider's reasoning, which some clients keep there.
+_REASONING = ("reasoning", "reasoning_text", "summary_text")
 # The fields that each type of part uses, besides these.
 _ALWAYS_USED = ("type", "cache_control", "prompt_cache_breakpoint")
 _USED: Mapping[str, Collection[str]] = {
@@ -139,11 +143,14 @@ def content_blocks(
         case str(text):
             return _sound([text_block(text, at)], adjustments)
         case parts:
-            paths = [f"{at}[{n}]" for n in range(len(parts))]
-            pairs = zip(parts, paths, strict=True)
-            return _sound(
-                [_block(*pair, role, adjustments) for pair in pairs], adjustments
-            )
+            blocks: list[Block] = []
+            for index, part in enumerate(parts):
+                where = f"{at}[{index}]"
+                if part.type in _REASONING and role == ASSISTANT:
+                    adjustments.ignore(where)
+                else:
+                    blocks.append(_block(part, where, role, adjustments))
+            return _sound(blocks, adjustments)
 
 
 def is_foreign_thinking(block: Block) -> bool:

@@ -41,6 +41,16 @@ class ToolCallParam(msgspec.Struct):
     function: FunctionCallParam | None = None
     custom: _CalledCustom | None = None
     type: str | None = None
+    # Fields of the form without nesting.
+    call_id: str | None = None
+    name: str | None = None
+    arguments: Raw = msgspec.field(default_factory=lambda: _EMPTY_TEXT)
+
+    @property
+    def identifier(self) -> str:
+        """The client's id of the call, or `NO_ID`."""
+        given = self.call_id if self.id is None else self.id
+        return NO_ID if given is None else given
 
 
 def decode_call(
@@ -57,13 +67,21 @@ def decode_call(
     Raises:
         ClientError: the call is invalid; ``param`` is its path.
     """
-    identifier = NO_ID if call.id is None else call.id
+    identifier = call.identifier
+    own_id = "call_id" if call.id is None else "id"
     if call.custom is not None:
-        name_unused(call, ("id", "type", "custom"), adjustments, at)
+        name_unused(call, (own_id, "type", "custom"), adjustments, at)
         identity = ToolIdentity(call.custom.name, ToolKind.CUSTOM)
         name = tools.called_name(identity, f"{at}.custom.name", adjustments)
         renamed = {"name": "custom.name", "input": "custom.input"}
         return custom_call(identifier, name, call.custom.input, at, renamed)
+    if call.function is None and call.name is not None:
+        used = (own_id, "type", "name", "arguments")
+        name_unused(call, used, adjustments, at)
+        name = tools.called_name(ToolIdentity(call.name), f"{at}.name", adjustments)
+        about = (identifier, name, call.arguments, at, adjustments)
+        return function_call(*about)
+    name_unused(call, (own_id, "type", "function"), adjustments, at)
     function = required(call.function, f"{at}.function")
     identity = ToolIdentity(function.name)
     name = tools.called_name(identity, f"{at}.function.name", adjustments)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ccproxy.api.common.fates import name_unread
 from ccproxy.api.common.tools import ToolTable
@@ -49,6 +49,7 @@ class _AnyForm(_Wanted):
     mode: str | None = None
     tools: list[_Wanted] | None = None
     allowed_tools: _Allowed | None = None
+    disable_parallel_tool_use: bool | None = None
 
 
 @frozen(kw_only=True)
@@ -59,11 +60,13 @@ class OpenAIToolChoice:
         mode: as ``type`` of `ToolChoice`.
         name: the client's name of the tool that must be called.
         allowed: the client's names of the tools that may be called; None: all.
+        one_call: whether the choice says that only one tool may be called at a time.
     """
 
     mode: Literal["auto", "any", "tool", "none"] = "auto"
     name: str | None = None
     allowed: tuple[str, ...] | None = None
+    one_call: bool = False
 
     def applied(
         self,
@@ -92,6 +95,7 @@ class OpenAIToolChoice:
             InvalidRequest: no tool has a chosen name, or a call is required and there
                 is no tool.
         """
+        one_call = one_call or self.one_call
         left = tuple(tools)
         if self.allowed is not None:
             names = self._api_names(self.allowed, table, param, among)
@@ -145,8 +149,14 @@ def decode_choice(choice: object, adjustments: Adjustments) -> OpenAIToolChoice:
     Raises:
         ClientError: the form of the choice is unknown.
     """
-    if isinstance(choice, dict):
-        name_unread(msgspec.json.encode(choice), _AnyForm, adjustments, at=_PARAM)
+    if not isinstance(choice, dict):
+        return _decode(choice)
+    name_unread(msgspec.json.encode(choice), _AnyForm, adjustments, at=_PARAM)
+    one_call = choice.get("disable_parallel_tool_use") is True
+    return evolve(_decode(choice), one_call=one_call)
+
+
+def _decode(choice: Any) -> OpenAIToolChoice:
     match choice:
         case None | "auto" | {"type": "auto"}:
             return OpenAIToolChoice()
@@ -158,6 +168,9 @@ def decode_choice(choice: object, adjustments: Adjustments) -> OpenAIToolChoice:
             return _allowed(rest)
         case {"type": str()}:
             return OpenAIToolChoice(mode="tool", name=_name(_convert(choice, _Wanted)))
+        case {"name": str()} | {"function": dict()} | {"custom": dict()}:
+            whole: Mapping[Any, Any] = {"type": "function", **choice}
+            return OpenAIToolChoice(mode="tool", name=_name(_convert(whole, _Wanted)))
     raise InvalidRequest(
         f"`{_PARAM}` must be `auto`, `none`, `required`, a tool, or `allowed_tools`",
         param=_PARAM,

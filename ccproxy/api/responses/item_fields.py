@@ -10,6 +10,7 @@ import msgspec
 
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.fates import ignored, kept
+from ccproxy.api.common.past_calls import ToolCallParam
 from ccproxy.api.common.tools import ToolKind
 
 REFERENCE = "item_reference"
@@ -23,7 +24,8 @@ _CALLED = ("call_id", "name", "namespace")
 # The fields that each type of item uses. Items of other types are not decoded, because
 # each provider has its own types.
 USED: Mapping[str, Collection[str]] = {
-    "message": ("role", "content"),
+    # A message of chat completions may have calls, or be the result of a call.
+    "message": ("role", "content", "tool_calls", "tool_call_id"),
     "function_call": (*_CALLED, "arguments"),
     "custom_tool_call": (*_CALLED, "input"),
     **dict.fromkeys(SHELLS, ("call_id", "action")),
@@ -51,6 +53,9 @@ class ItemFields(msgspec.Struct):
     input: str | None = None
     action: dict[str, Any] | None = None
     output: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+    # Fields of messages of chat completions.
+    tool_calls: list[ToolCallParam] | None = None
+    tool_call_id: str | None = None
     # A field of reasoning and compaction.
     encrypted_content: str | None = None
     summary: Annotated[object, kept("`encrypted_content` has the thinking")] = None

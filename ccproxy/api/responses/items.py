@@ -34,6 +34,7 @@ from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.fates import name_unread, name_unused
 from ccproxy.api.common.pairing import NO_ID
+from ccproxy.api.common.past_calls import decode_call
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.api.responses.encryption import Encryptor
@@ -255,13 +256,12 @@ class _Reader:
         if fields.kind in USED and item.is_own:
             name_unread(item.raw, ItemFields, self.adjustments, at=at)
             used = ("type", *USED[fields.kind])
+            if fields.role == "tool":
+                used = (*used, "call_id")
             name_unused(fields, used, self.adjustments, at)
         match fields.kind:
             case "message":
-                # If `input` is a string, `at` is also the path of the content.
-                field = "content" if at.endswith("]") else ""
-                role = fields.role or ""
-                return InputMessage(at, role, fields.content, field=field)
+                return self._message(item)
             case kind if kind in CALLS:
                 unfinished = (at,) if fields.status == "incomplete" else ()
                 calls = (self._call(item),)
@@ -293,6 +293,21 @@ class _Reader:
         if item.is_own or fields.kind not in _OURS:
             self.adjustments.ignore(at)
         return None
+
+    def _message(self, item: DecodedItem) -> InputMessage:
+        fields, at = item.fields, item.at
+        # If `input` is a string, `at` is also the path of the content.
+        field = "content" if at.endswith("]") else ""
+        role = fields.role or ""
+        if role == "tool":
+            own = fields.tool_call_id
+            called = fields.call_id if own is None else own
+            return InputMessage(at, role, fields.content, result_of=called, field=field)
+        calls = tuple(
+            decode_call(call, f"{at}.tool_calls[{n}]", self.tools, self.adjustments)
+            for n, call in enumerate(fields.tool_calls or ())
+        )
+        return InputMessage(at, role, fields.content, calls, field=field)
 
     def _call(self, item: DecodedItem) -> Block:
         fields, at = item.fields, item.at

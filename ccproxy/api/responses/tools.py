@@ -13,16 +13,18 @@ import msgspec
 from attrs import frozen
 
 from ccproxy.api.common.custom_tools import custom_tool
-from ccproxy.api.common.decoding import decode_json, required
+from ccproxy.api.common.decoding import decode_json, is_null, required
 from ccproxy.api.common.fates import NO_SUCH_FEATURE, ignored, name_unread, name_unused
 from ccproxy.api.common.tool_choice import decode_choice
 from ccproxy.api.common.tools import (
+    RENAMED,
     ToolIdentity,
     ToolKind,
     ToolTable,
     function_tool,
     strict_field,
 )
+from ccproxy.api.responses.tool_forms import plain
 from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import Adjustments, Tool, ToolChoice, client_tool
 
@@ -101,6 +103,8 @@ class ToolFields(msgspec.Struct):
     description: str | None = None
     # A factory, because msgspec cannot make a JSON Schema with a default of type Raw.
     parameters: msgspec.Raw = msgspec.field(default_factory=_null)
+    # The name of `parameters` in the Messages API.
+    input_schema: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
     defer_loading: Annotated[object, ignored("the model gets all tools at once")] = None
     output_schema: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
@@ -116,23 +120,28 @@ class ToolFields(msgspec.Struct):
     search_content_types: Annotated[object, ignored(_OWN_SEARCH)] = None
     external_web_access: Annotated[object, ignored(_OWN_SEARCH)] = None
 
+    @property
+    def schema_field(self) -> str:
+        """The name of the field with a function's schema."""
+        is_anthropic = is_null(self.parameters) and not is_null(self.input_schema)
+        return "input_schema" if is_anthropic else "parameters"
+
+    @property
+    def schema(self) -> msgspec.Raw:
+        """The schema of a function, or ``null``."""
+        schema: msgspec.Raw = getattr(self, self.schema_field)
+        return schema
+
 
 # The fields that each type of tool uses; web search uses none.
 _USED: Mapping[str, Collection[str]] = {
-    "function": ("name", "description", "parameters", "strict"),
+    "function": ("name", "description", "strict"),
     "custom": ("name", "description", "format"),
     "namespace": ("name", "description", "tools"),
     "shell": ("environment",),
 }
 
 
-class _Kind(msgspec.Struct):
-    """The type of a tool, which is decoded before all other fields."""
-
-    type: str
-
-
-_kind_decoder = msgspec.json.Decoder(_Kind)
 _decoder = msgspec.json.Decoder(ToolFields)
 
 
@@ -186,7 +195,7 @@ def decode_tools(
     found: list[_Given] = []
     for index, raw in enumerate(given):
         at = f"tools[{index}]"
-        kind = decode_json(_kind_decoder, raw, at=at).type
+        kind, raw, at = plain(raw, at, adjustments)
         if kind == _TOOL_SEARCH:
             adjustments.ignore(at)
             decoded.append(ToolFields(kind))
@@ -219,7 +228,10 @@ def decode_tools(
 def _read(raw: bytes, at: str, adjustments: Adjustments) -> ToolFields:
     tool = decode_json(_decoder, raw, at=at)
     name_unread(raw, ToolFields, adjustments, at=at)
-    name_unused(tool, ("type", *_USED.get(tool.type, ())), adjustments, at)
+    used = ("type", *_USED.get(tool.type, ()))
+    if tool.type == "function":
+        used = (*used, tool.schema_field)
+    name_unused(tool, used, adjustments, at)
     return tool
 
 
@@ -244,8 +256,8 @@ def _nested(space: ToolFields, at: str, adjustments: Adjustments) -> Iterator[_G
     name = required(space.name, f"{at}.name")
     tools = required(space.tools or None, f"{at}.tools")
     for index, raw in enumerate(tools):
-        inner_at = f"{at}.tools[{index}]"
-        inner = _read(bytes(raw), inner_at, adjustments)
+        _, given, inner_at = plain(bytes(raw), f"{at}.tools[{index}]", adjustments)
+        inner = _read(given, inner_at, adjustments)
         if inner.type not in ("function", "custom"):
             unsupported(
                 f"{inner_at}.type",
@@ -273,8 +285,9 @@ def _tool(given: _Given, api_name: str, adjustments: Adjustments) -> Tool:
             return client_tool(api_name, description, schema, at=at)
         case ToolKind.FUNCTION:
             strict = strict_field(tool.strict)
-            about = (api_name, tool.description, tool.parameters, at)
-            return function_tool(*about, strict=strict)
+            about = (api_name, tool.description, tool.schema, at)
+            renamed = RENAMED if tool.schema_field == "parameters" else {}
+            return function_tool(*about, strict=strict, renamed=renamed)
     form = tool.format
     if form is None or form.type == "text":
         return custom_tool(api_name, tool.description, None, None, at)
@@ -311,15 +324,23 @@ def _echo(tool: ToolFields) -> Mapping[str, Any]:
     """The tool as it is repeated: only the fields of OpenAI's document."""
     match tool.type:
         case "function":
-            names = ("name", "description", "parameters", "strict")
-            return {"type": tool.type, **{name: getattr(tool, name) for name in names}}
+            return {
+                "type": tool.type,
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.schema,
+                "strict": tool.strict,
+            }
         case "custom":
             about = {"type": tool.type, "name": tool.name}
             if tool.description is not None:
                 about["description"] = tool.description
             return {**about, **_echo_format(tool.format)}
         case "namespace":
-            inner = [_decoder.decode(raw) for raw in tool.tools or ()]
+            inner = [
+                _decoder.decode(plain(bytes(raw), "", Adjustments())[1])
+                for raw in tool.tools or ()
+            ]
             about = {"type": tool.type, "name": tool.name}
             nested = {
                 "description": tool.description or "",

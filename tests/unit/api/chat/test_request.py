@@ -730,7 +730,7 @@ def test_messages_may_be_called_input(given_input: object) -> None:
     body = json.dumps({"input": given_input}).encode()
     request = decode_chat(body).request
     assert told_texts(request, "user") == ["hello"]
-    assert request.messages[0].at == "input[0]"
+    assert request.messages[0].at.startswith("input")
 
 
 def test_blocks_of_the_messages_api() -> None:
