@@ -97,6 +97,7 @@ _ROOM = "ccproxy.api."
 
 # Fields that a struct decodes as `Raw`, and the struct that decodes them later.
 _RAW = (
+    ("ChatRequest", "input", "ItemFields"),
     ("ResponsesRequest", "input", "ItemFields"),
     ("ResponsesRequest", "tools", "ToolFields"),
     ("NewConversation", "items", "ItemFields"),
@@ -105,7 +106,7 @@ _RAW = (
 
 # Constraints that are checked outside the structs.
 _NARROWED: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("Message", "role"): {
+    ("ChatMessageParam", "role"): {
         "enum": ["system", "developer", "user", "assistant", "tool", "function"]
     },
     ("ChatRequest", "messages"): {"minItems": 1},
