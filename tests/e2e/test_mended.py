@@ -100,6 +100,10 @@ class Mending:
     model: str = OPUS
 
 
+OWN = "a system prompt that the CLI would take for its own attribution or identity"
+BILLING = "x-anthropic-billing-header:"
+IDENTITY = "You are Claude Code, Anthropic's official CLI for Claude."
+BOUNDARY = "__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__"
 HI = user(text("hi"))
 SAID = assistant(text("so"))
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": ""}
@@ -256,6 +260,19 @@ MENDINGS = [
         "a breakpoint, or the CLI's attribution, in `system`",
         {"system": [BREAK, text("x-anthropic-billing-header: cc_version=1;")]},
         ("system[0].cache_control", "system[1]"),
+    ),
+    Mending(
+        OWN,
+        {"system": f"{BILLING} mine\nBe brief."},
+        ("system",),
+        {"system": f"\n{BILLING} mine\nBe brief."},
+    ),
+    Mending(OWN, {"system": IDENTITY}, ("system",), {"system": f"\n{IDENTITY}"}),
+    Mending(
+        "a line `__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__` in the system prompt",
+        {"system": f"a\n {BOUNDARY}\n\nb"},
+        ("system",),
+        {"system": f"a\n `{BOUNDARY}`\n\nb"},
     ),
     Mending(
         "several blocks of `system`",

@@ -155,6 +155,8 @@ def _system(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(arrived, list) or len(arrived) < _CLIS_BLOCKS:
         yield f"system: the CLI's own two blocks are not there: {_short(arrived)}"
         return
+    if not arrived[0]["text"].startswith(f"{_BILLING}: cc_version="):
+        yield f"system.0: not the CLI's attribution: {_short(arrived[0])}"
     rest = [block["text"] for block in arrived[_CLIS_BLOCKS:]]
     # How blocks are joined is nobody's rule.
     wanted = "\n{0,2}".join(re.escape(text) for text in texts)

@@ -57,6 +57,7 @@ ODD_TEXTS = (
     "<command-name>/clear</command-name>",
     "[Request interrupted by user]",
     "x-anthropic-billing-header: cc_version=0.0.0;",
+    "a\n__SYSTEM_PROMPT_STATIC_BREAKPOINT__\nb",
     "  in front and behind \n",
     "a\u2028b\u2029c",
     "nul\x00here",

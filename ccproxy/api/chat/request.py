@@ -181,6 +181,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
             paths={
                 "max_tokens": limit_param,
                 "messages": param,
+                "system": f"{param}[0].content",
                 "stop_sequences": "stop" if given.stop else "stop_sequences",
                 "tool_choice": "function_call" if given.functions else "tool_choice",
                 **output_paths(form, form_param, effort_param),

@@ -229,7 +229,9 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
             paths={
                 "messages": "input",
                 "max_tokens": _MAX_TOKENS,
-                "system": "instructions",
+                "system": "instructions"
+                if request.instructions
+                else "input[0].content",
                 **paths,
             },
         ),

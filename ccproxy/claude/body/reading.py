@@ -3,6 +3,7 @@
 Source: rules 2 to 5 of the Messages API.
 """
 
+import re
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
 from ccproxy.claude.body.history import (
@@ -19,6 +20,15 @@ from ccproxy.core.messages import Message, MessagesRequest
 
 _MOST_MESSAGES = 100_000
 _SLICE = 1_000
+# The CLI recognises its own blocks of `system` by these texts.
+_ATTRIBUTION = "x-anthropic-billing-header:"
+_IDENTITIES = (
+    "You are Claude Code, Anthropic's official CLI for Claude",
+    "You are a Claude agent, built on Anthropic's Claude Agent SDK",
+)
+_MARK = "__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__"
+# What JavaScript's `trim` removes, and more.
+_MARK_LINE = re.compile(rf"(?m)^((?:[^\S\n]|\ufeff)*)({_MARK})((?:[^\S\n]|\ufeff)*)$")
 
 
 def read_request(
@@ -66,7 +76,23 @@ def read_request(
         if request.system:
             notes.adjust(notes.name("system"))
         return "", [Turn("user", system, "")]
-    return system, turns
+    distinct = distinct_system_prompt(system)
+    if distinct != system:
+        notes.adjust(notes.name("system"))
+    return distinct, turns
+
+
+def distinct_system_prompt(text: str) -> str:
+    """The text, changed where the CLI would take it for a text of its own.
+
+    An attribution or identity would replace the CLI's own: a line break before it
+    prevents this. The CLI leaves out a line that is its mark: backquotes prevent this.
+    """
+    is_line = "\n" not in text
+    if text.startswith(_ATTRIBUTION) or (is_line and text.startswith(_IDENTITIES)):
+        return f"\n{text}"
+    # The search is slow only in a text that has the mark.
+    return _MARK_LINE.sub(r"\1`\2`\3", text) if _MARK in text else text
 
 
 def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn]:

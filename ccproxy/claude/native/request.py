@@ -13,6 +13,7 @@ import msgspec
 from attrs import frozen
 
 from ccproxy.claude.body.models import is_same_model
+from ccproxy.claude.body.reading import distinct_system_prompt
 from ccproxy.claude.body.tools import described, path_of
 from ccproxy.claude.body.turns import as_object
 from ccproxy.claude.native.pairing import paired
@@ -189,7 +190,11 @@ class _Reader:
                 read = [b.value for b in message.blocks]
                 said = [v.text for v in read if isinstance(v, blocks.Text)]
                 texts.append("".join(said))
-        return "\n\n".join(text for text in texts if not is_blank(text))
+        text = "\n\n".join(text for text in texts if not is_blank(text))
+        distinct = distinct_system_prompt(text)
+        if distinct != text:
+            self.notes.adjust(self._request.paths.get("system", "system"))
+        return distinct
 
     def tools(self, *, web_search: bool) -> Iterator[PromptTool]:
         for n, tool in enumerate(self._request.tools):

@@ -8,7 +8,10 @@ import pytest
 from tests.support.comparison import differences, printed
 
 CACHE = {"type": "ephemeral"}
-CLI = [{"type": "text", "text": "billing"}, {"type": "text", "text": "identity"}]
+CLI = [
+    {"type": "text", "text": "x-anthropic-billing-header: cc_version=1;"},
+    {"type": "text", "text": "identity"},
+]
 SENT: dict[str, Any] = {
     "model": "sonnet",
     "max_tokens": 100,

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ccproxy.claude.body.compose import Composition
+from ccproxy.claude.body.reading import distinct_system_prompt
 from tests.support.composed import (
     HAIKU_4_5,
     OPUS,
@@ -81,6 +82,52 @@ def test_the_system_prompt_is_not_in_the_body() -> None:
     assert composition.body.system == "be brief"
     assert "system" not in body_of(composition)
     assert composition.adjusted == composition.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", ""), ("a\n", "\nb"), ("a\n \ufeff\t", "\xa0\r\n\nb")]
+)
+def test_a_line_that_the_cli_would_leave_out(before: str, after: str) -> None:
+    mark = "__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__"
+    told = distinct_system_prompt(f"{before}{mark}{after}")
+    assert told == f"{before}`{mark}`{after}"
+
+
+def test_a_system_prompt_does_not_replace_the_clis_own_texts() -> None:
+    text = "x-anthropic-billing-header: mine"
+    composition = composed(request([U], system=text))
+    assert composition.body.system == f"\n{text}"
+    assert composition.adjusted == ("system",)
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        "x-anthropic-billing-header: mine\nBe brief.",
+        "You are Claude Code, Anthropic's official CLI for Claude.",
+        "You are Claude Code, Anthropic's official CLI for Claude, running within X.",
+        "You are a Claude agent, built on Anthropic's Claude Agent SDK.",
+    ],
+)
+def test_a_system_prompt_that_the_cli_takes_for_its_own(system: str) -> None:
+    told = distinct_system_prompt(system)
+    assert told == f"\n{system}"
+    assert distinct_system_prompt(told) == told
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        "",
+        "Be brief.",
+        "x-anthropic-billing-header",
+        "You are Claude Code, Anthropic's official CLI for Claude.\n\nBe brief.",
+        "a __SYSTEM_PROMPT_DYNAMIC_BOUNDARY__\nb",
+        "`__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__`",
+    ],
+)
+def test_other_system_prompts_are_sent_unchanged(system: str) -> None:
+    assert distinct_system_prompt(system) == system
 
 
 @pytest.mark.parametrize("prompt", ["", " \n"])
