@@ -92,6 +92,7 @@ class API:
             observer=observer,
             backend=backend,
             memory=memory,
+            is_strict=settings.strict,
         )
         turns = ResponseBuilder(
             backend,
@@ -99,6 +100,7 @@ class API:
             wall_seconds,
             services.large_work,
             most_bytes=settings.max_body,
+            is_strict=settings.strict,
         )
         self._jobs = BackgroundResponses(turns, store.responses, clock)
         self._dashboard = DashboardRoutes(services, tracker=tracker)

@@ -18,6 +18,12 @@ class APISettings:
         default="32MiB",
         help="largest request body",
     )
+    strict: bool = option(
+        group=Group.MODEL,
+        parse=switch,
+        help="refuse requests with fields that have no effect; otherwise the header "
+        "x-ccproxy-ignored names such fields",
+    )
     passthrough: tuple[PassthroughOption, ...] = option(
         group=Group.SERVER,
         metavar="PATH=URL",

@@ -151,6 +151,7 @@ class RequestServices:
     Attributes:
         wall_seconds: returns the Unix time.
         memory: counts the large data that requests and WebSockets hold.
+        is_strict: whether requests with fields that have no effect are refused.
         large_work: decodes and encodes large data in a thread.
     """
 
@@ -161,6 +162,7 @@ class RequestServices:
     observer: RequestObserver
     backend: Backend
     memory: MemoryBudget
+    is_strict: bool = False
     large_work: LargeWork = field(factory=LargeWork, init=False)
 
 

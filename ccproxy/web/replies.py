@@ -9,7 +9,7 @@ from uuid import uuid4
 from twisted.web.server import Request
 
 from ccproxy.core.backend import PreparedQuestion
-from ccproxy.core.errors import CCProxyError, InvalidKey
+from ccproxy.core.errors import CCProxyError, InvalidKey, unsupported
 from ccproxy.web.error_formats import format_of
 
 JSON = "application/json"
@@ -112,6 +112,21 @@ def set_question_headers(
     given = question.effort or "default"
     if effort is not None and effort != given:
         request.setHeader("x-ccproxy-effort", given)
+
+
+def refuse_ignored(paths: Sequence[str]) -> None:
+    """Refuse a request of which a field has no effect (``--strict``).
+
+    Args:
+        paths: the paths that `set_question_headers` would report as ignored.
+
+    Raises:
+        UnsupportedValue: there is a path; ``param`` is the first.
+    """
+    if paths:
+        unsupported(
+            paths[0], "it has no effect, and the server refuses such fields (--strict)"
+        )
 
 
 def add_paths(request: Request, name: str, paths: Sequence[str]) -> None:

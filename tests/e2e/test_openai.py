@@ -173,7 +173,11 @@ ERRORS = [
         {}, {"model": "gpt-4o"}, openai.NotFoundError, "model_not_found", id="model"
     ),
     pytest.param(
-        {}, {"logprobs": True}, openai.BadRequestError, "unsupported_value", id="field"
+        {},
+        {"modalities": ["text", "audio"]},
+        openai.BadRequestError,
+        "unsupported_value",
+        id="field",
     ),
     pytest.param(
         {},

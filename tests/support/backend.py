@@ -214,6 +214,7 @@ def site(
     open_metrics: bool = False,
     records_usage: bool = False,
     passthrough: tuple[PassthroughOption, ...] = (),
+    strict: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     authenticator = Authenticator((KEY,), max_body)
@@ -224,7 +225,10 @@ def site(
     tracker = quiet_tracker()
     observer = RequestObservers((metrics, tracker, *recorders))
     settings = APISettings(
-        max_body=max_body, open_metrics=open_metrics, passthrough=passthrough
+        max_body=max_body,
+        open_metrics=open_metrics,
+        passthrough=passthrough,
+        strict=strict,
     )
     limits = limits or ConnectionLimits()
     memory = MemoryBudget(limits.memory_limit)

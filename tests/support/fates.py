@@ -185,6 +185,7 @@ def fate_rows(struct: type[msgspec.Struct]) -> list[str]:
 
 _HEADINGS: Mapping[Fate, str] = {
     Fate.IGNORED: "`x-ccproxy-ignored`",
+    Fate.LEFT_OUT: "`x-ccproxy-ignored`",
     Fate.REFUSED: "400 `unsupported_value`",
     Fate.KEPT: "kept with the item",
     Fate.GRANTED: "always so",

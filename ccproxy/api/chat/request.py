@@ -30,6 +30,7 @@ from ccproxy.api.common.fates import (
     asks_nothing,
     decode_request,
     ignored,
+    left_out,
     refused,
 )
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
@@ -99,8 +100,8 @@ class ChatRequest(msgspec.Struct):
     prompt_cache_key: Annotated[object, ignored(OTHER_CACHE)] = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: object = None
-    logprobs: Annotated[bool | None, refused(NO_LOGPROBS)] = None
-    top_logprobs: Annotated[int | None, refused(NO_LOGPROBS)] = None
+    logprobs: Annotated[bool | None, left_out(NO_LOGPROBS)] = None
+    top_logprobs: Annotated[int | None, left_out(NO_LOGPROBS)] = None
     audio: Annotated[object, refused("the model has no audio output; request text")] = (
         None
     )

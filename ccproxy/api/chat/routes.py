@@ -10,7 +10,7 @@ from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
-from ccproxy.web.replies import json_response, set_question_headers
+from ccproxy.web.replies import json_response, refuse_ignored, set_question_headers
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 _WORDS = (
@@ -82,6 +82,8 @@ class ChatRoutes(Routes):
         question = await self.services.backend.prepare(
             decoded.request, owner=context.key
         )
+        if self.services.is_strict:
+            refuse_ignored([*decoded.ignored, *question.ignored])
         meta = CompletionMeta(
             id=f"chatcmpl-{context.hex}",
             created=int(self.services.wall_seconds()),

@@ -2,8 +2,12 @@
 
 =========  ==================================================================
 carried    the default: the decoder uses the field
-ignored    the field has no effect; its path is reported to the client
-refused    the request is refused: the answer would otherwise be wrong
+ignored    the field has no effect; its path is reported to the client. The answer
+           means the same without it. With ``--strict`` the request is refused
+left out   the same, for a field that asks for an addition to the answer: the answer
+           lacks the addition, and is whole without it
+refused    the request is refused: without the field, the answer would mean something
+           else, or would not be in the form that the client reads
 kept       the field is stored with its item, and not sent to the model
 granted    the field asks for something that is always done
 =========  ==================================================================
@@ -48,6 +52,7 @@ class Fate(Enum):
 
     CARRIED = "carried"
     IGNORED = "ignored"
+    LEFT_OUT = "left out"
     REFUSED = "refused"
     KEPT = "kept"
     GRANTED = "granted"
@@ -71,6 +76,11 @@ CARRIED = FieldFate()
 def ignored(why: str) -> msgspec.Meta:
     """The annotation of a field that has no effect."""
     return _meta(FieldFate(Fate.IGNORED, why), "Has no effect")
+
+
+def left_out(why: str) -> msgspec.Meta:
+    """The annotation of a field that asks for an addition that no answer has."""
+    return _meta(FieldFate(Fate.LEFT_OUT, why), "Has no effect")
 
 
 def refused(why: str) -> msgspec.Meta:
@@ -126,7 +136,7 @@ def _field(hint: Any) -> Field:
             struct = part
         elif get_origin(part) is list:
             item = _field(get_args(part)[0]).struct
-    is_unread = fate.fate in (Fate.IGNORED, Fate.REFUSED)
+    is_unread = fate.fate in (Fate.IGNORED, Fate.LEFT_OUT, Fate.REFUSED)
     return Field(fate, is_unread, struct, item)
 
 
@@ -201,9 +211,9 @@ def _unread(
             if not asks_nothing(inner):
                 yield start + name, CARRIED
         elif field.is_unread:
-            # 0 asks for nothing in a refused field, such as ``top_logprobs``. In an
-            # ignored field, such as ``seed``, it is a value.
-            is_zero = field.fate.fate is Fate.REFUSED and not inner
+            # 0 asks for nothing in fields such as ``top_logprobs``. In an ignored
+            # field, such as ``seed``, it is a value.
+            is_zero = field.fate.fate is not Fate.IGNORED and not inner
             if not is_zero and not asks_nothing(inner):
                 yield start + name, field.fate
         elif field.struct is not None and isinstance(inner, dict):

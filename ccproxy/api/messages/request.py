@@ -36,6 +36,7 @@ from ccproxy.api.common.decoding import (
     required,
 )
 from ccproxy.api.common.media import corrected
+from ccproxy.api.common.prompt import stops
 from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.blocks import Block, Parsed, Text, is_blank
@@ -132,7 +133,7 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
     adjustments.ignore(*(n for n in _NEVER_SENT if fields.take(n) is not None))
     system = _system(fields.read("system", _content_decoder), adjustments)
     messages = _messages(fields.read("messages", _list_decoder), adjustments)
-    stops = fields.read("stop_sequences", _texts_decoder)
+    ends = fields.read("stop_sequences", _texts_decoder)
     stream = fields.read("stream", _flag_decoder) or False
     thinking = _thinking(fields)
     form = _thinking_form(thinking)
@@ -142,7 +143,7 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
         model=fields.read("model", _text_decoder) or "",
         system=system,
         max_tokens=_max_tokens(fields.read("max_tokens", _count_decoder)),
-        stop_sequences=tuple(stops or ()),
+        stop_sequences=_stops(ends or (), adjustments),
         tools=_tools(fields.read("tools", _list_decoder)),
         tool_choice=_tool_choice(fields.take("tool_choice"), adjustments),
         thinking=thinking,
@@ -208,6 +209,13 @@ def _reject_unsupported(fields: _Fields) -> None:
         raw = fields.take(name)
         if raw is not None and _decode(raw) != []:
             unsupported(name, why)
+
+
+def _stops(given: Sequence[str], adjustments: Adjustments) -> tuple[str, ...]:
+    """The stop sequences, without empty sequences, which would end every answer."""
+    return stops(
+        {f"stop_sequences[{n}]": text for n, text in enumerate(given)}, adjustments
+    )
 
 
 def _system(content: str | Sequence[Raw] | None, adjustments: Adjustments) -> str:

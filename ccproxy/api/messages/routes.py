@@ -17,7 +17,7 @@ from ccproxy.web.context import RequestContext
 from ccproxy.web.error_formats import ANTHROPIC
 from ccproxy.web.event_stream import PING, EventStream
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
-from ccproxy.web.replies import json_response, set_question_headers
+from ccproxy.web.replies import json_response, refuse_ignored, set_question_headers
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
@@ -52,6 +52,8 @@ class MessagesRoutes(Routes):
             with_betas(decoded.request, betas), owner=context.key
         )
         context.request.setHeader("request-id", context.id)
+        if self.services.is_strict:
+            refuse_ignored([*decoded.ignored, *question.ignored])
         set_question_headers(
             context.request,
             question,

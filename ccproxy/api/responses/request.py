@@ -24,6 +24,7 @@ from ccproxy.api.common.fates import (
     OTHER_CACHE,
     decode_request,
     ignored,
+    left_out,
     refused,
 )
 from ccproxy.api.common.output_schema import (
@@ -46,11 +47,10 @@ from ccproxy.api.responses.items import (
     resolve,
 )
 from ccproxy.api.responses.tools import DecodedTools, decode_tools
-from ccproxy.core.errors import InvalidRequest, unsupported
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Adjustments, MessagesRequest
 
 _SAMPLING = ("temperature", "top_p")
-_LOGPROBS = "message.output_text.logprobs"
 _MAX_TOKENS = "max_output_tokens"
 _EFFORT = "reasoning.effort"
 _FORMAT = "text.format"
@@ -115,7 +115,7 @@ class ResponsesRequest(msgspec.Struct):
     context_management: Annotated[object, ignored("use `/responses/compact`")] = None
     moderation: Annotated[object, ignored("the provider has its own moderation")] = None
     prompt: Annotated[object, refused("prompt templates are OpenAI's own")] = None
-    top_logprobs: Annotated[int | None, refused(NO_LOGPROBS)] = None
+    top_logprobs: Annotated[int | None, left_out(NO_LOGPROBS)] = None
 
 
 _decoder = msgspec.json.Decoder(ResponsesRequest)
@@ -357,8 +357,6 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
             "`background` needs `store`, because only a stored answer can be fetched",
             param="background",
         )
-    if _LOGPROBS in (request.include or ()):
-        unsupported("include", NO_LOGPROBS)
 
 
 def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:

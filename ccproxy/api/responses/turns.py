@@ -40,6 +40,7 @@ from ccproxy.store.records import (
 from ccproxy.store.store import Store
 from ccproxy.web.apart import LargeWork
 from ccproxy.web.memory import HeldMemory
+from ccproxy.web.replies import refuse_ignored
 
 _SEAL = "seal"
 # The statuses of responses that can be continued.
@@ -98,6 +99,7 @@ class ResponseBuilder:
         wall_seconds: returns the Unix time.
         large_work: runs what takes long.
         most_bytes: the largest stored conversation that is continued.
+        is_strict: whether requests with fields that have no effect are refused.
     """
 
     def __init__(
@@ -108,12 +110,14 @@ class ResponseBuilder:
         large_work: LargeWork,
         *,
         most_bytes: int,
+        is_strict: bool = False,
     ) -> None:
         self.backend = backend
         self.large_work = large_work
         self._store = store
         self._wall_seconds = wall_seconds
         self._most_bytes = most_bytes
+        self._is_strict = is_strict
         self._encryptor: Encryptor | None = None
 
     @property
@@ -197,6 +201,8 @@ class ResponseBuilder:
         )
         request = evolve(assembled.request, size_bytes=size_bytes)
         question = await self.backend.prepare(request, owner=owner)
+        if self._is_strict:
+            refuse_ignored([*call.ignored, *assembled.ignored, *question.ignored])
         own: tuple[Item, ...] = ()
         if echo.store or remembers:
             own = await work(size_bytes, _own_items, context, identifier, earlier)

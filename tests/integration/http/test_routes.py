@@ -279,8 +279,8 @@ async def test_path_that_is_not_utf8(http: HTTP) -> None:
         (b'{"messages":[]}', "messages", "invalid_request"),
         (b'{"messages":[{"role":"user","content":"\xff"}]}', None, "invalid_request"),
         (
-            b'{"messages":[{"role":"user","content":"x"}],"logprobs":true}',
-            "logprobs",
+            b'{"messages":[{"role":"user","content":"x"}],"audio":{"voice":"a"}}',
+            "audio",
             "unsupported_value",
         ),
     ],

@@ -376,6 +376,9 @@ def test_usage_is_streamed_only_if_asked_for() -> None:
         ("presence_penalty", 0.5),
         ("frequency_penalty", -2),
         ("seed", 0),
+        # guidance always sends these two.
+        ("logprobs", True),
+        ("top_logprobs", 3),
         ("logit_bias", {"50256": -100}),
         ("prediction", {"type": "content", "content": "x"}),
         ("verbosity", "low"),
@@ -409,8 +412,6 @@ def test_sampling_is_left_to_who_knows_the_model() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"logprobs": True}, "logprobs"),
-        ({"top_logprobs": 3}, "top_logprobs"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),

@@ -499,3 +499,12 @@ def test_any_request_is_decoded_or_refused(messages: Any, fields: Any) -> None:
 def test_any_body_is_decoded_or_refused(body: bytes) -> None:
     with pytest.raises(ClientError):
         decode_messages(body)
+
+
+def test_empty_stop_sequences_are_left_out_and_named() -> None:
+    """An empty sequence would end every answer before its first letter."""
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+    ends = {"stop_sequences": ["", "END", "\n"]}
+    decoded = decode_messages(json.dumps({**body, **ends}).encode())
+    assert decoded.request.stop_sequences == ("END", "\n")
+    assert decoded.ignored == ("stop_sequences[0]",)

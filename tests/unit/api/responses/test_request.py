@@ -137,11 +137,6 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
         "invalid_request",
     ),
     ({"background": True, "store": False}, "background", "invalid_request"),
-    (
-        {"include": ["message.output_text.logprobs"]},
-        "include",
-        "unsupported_value",
-    ),
     ({"prompt": {"id": "p"}}, "prompt", "unsupported_value"),
     ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
     ({"tools": [{"type": "file_search"}]}, "tools[0].type", "unsupported_value"),
@@ -152,7 +147,6 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ),
     ({"tool_choice": "required"}, "tool_choice", "invalid_request"),
     ({"tool_choice": {"type": "mcp"}}, "tool_choice", "unsupported_value"),
-    ({"top_logprobs": 3}, "top_logprobs", "unsupported_value"),
     (
         {"text": {"format": {"type": "xml"}}},
         "text.format.type",
