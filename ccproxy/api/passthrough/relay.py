@@ -4,6 +4,7 @@ The response is not buffered: while the client's socket is full, the connection 
 other server is paused. The body is not changed or decompressed.
 """
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -30,6 +31,10 @@ _RETURNED = (
     *("content-type", "content-encoding", "content-disposition"),
     *("retry-after", "cache-control"),
 )
+
+# Other codes are no final responses of HTTP.
+_CODES = range(200, 600)
+_NO_RESPONSE = "the server of --passthrough for this route gave no HTTP response"
 
 
 class Relay:
@@ -75,10 +80,13 @@ class Relay:
                 "the server, or correct its URL"
             ) from error
         except Exception as error:
+            if _is_cancelled(error):
+                raise CancelledError from error
             # The exceptions of Twisted's HTTP client have no common class.
-            raise PassthroughFailed(
-                "the server of --passthrough for this route gave no HTTP response"
-            ) from error
+            raise PassthroughFailed(_NO_RESPONSE) from error
+        if response.code not in _CODES:
+            response.deliverBody(_Refusal())
+            raise PassthroughFailed(_NO_RESPONSE)
         request.setResponseCode(response.code)
         for name in _RETURNED:
             values = response.headers.getRawHeaders(name, [])
@@ -105,6 +113,22 @@ def _sent_headers(request: Request, target: Target) -> Headers:
     if target.key:
         headers.setRawHeaders("authorization", [f"Bearer {target.key}"])
     return headers
+
+
+def _is_cancelled(error: Exception) -> bool:
+    """Whether a request was cancelled after it was sent: the client is gone."""
+    reasons: Sequence[Failure] = getattr(error, "reasons", ())
+    return any(reason.check(CancelledError) for reason in reasons)
+
+
+class _Refusal(Protocol):
+    """Closes the connection of a response that is not sent on."""
+
+    transport: Any
+
+    @override
+    def connectionMade(self) -> None:
+        self.transport.stopProducing()
 
 
 class _ResponseBody(Protocol):
@@ -145,5 +169,6 @@ class _ResponseBody(Protocol):
                 )
             )
 
-    def _cancel(self, _: object) -> None:
+    def _cancel(self, whole: "Deferred[None]") -> None:
+        whole.errback(CancelledError())
         self.transport.stopProducing()

@@ -6,8 +6,8 @@ from klein import Klein
 from twisted.web.iweb import IAgent
 
 from ccproxy.api.passthrough.relay import Relay
-from ccproxy.api.passthrough.targets import Target
-from ccproxy.core.errors import NotFound, PassthroughFailed
+from ccproxy.api.passthrough.targets import Target, has_parent
+from ccproxy.core.errors import InvalidRequest, NotFound, PassthroughFailed
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.operation import Operation, ResponseSpec
 from ccproxy.web.paths import route_path
@@ -106,6 +106,8 @@ class PassthroughRoutes(Routes):
                 "send such requests to another server: start the proxy with "
                 f"--passthrough /{first.decode('ascii', 'replace')}=URL"
             )
+        if has_parent(rest):
+            raise InvalidRequest("a path that is sent on must not contain `..`")
         await self._relay.send(context.request, target, slash + rest, context.body())
 
 

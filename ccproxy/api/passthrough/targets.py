@@ -1,11 +1,18 @@
 """Reads the servers of ``--passthrough``, and their keys. Pure."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import unquote_to_bytes
 
 from attrs import field, frozen
 
 from ccproxy.config.parsers import PassthroughOption, api_key
 from ccproxy.config.settings import SettingsError
+
+# A segment `..`, perhaps with what some servers ignore, such as `..;a` or `..%00`.
+_PARENT = re.compile(rb"(?:^|[/\\])[ \t\r\n]*\.\.(?![\w.-])")
+# Some servers decode a path once more than they should.
+_DECODINGS = 3
 
 
 @frozen(kw_only=True)
@@ -19,6 +26,21 @@ class Target:
 
     url: bytes
     key: str = field(default="", repr=False)
+
+
+def has_parent(path: bytes) -> bool:
+    """Whether a server may read a path as one with a segment ``..``.
+
+    With such a path, a client could reach routes above the target's URL.
+
+    Args:
+        path: the path, percent-encoded.
+    """
+    for _ in range(_DECODINGS):
+        if _PARENT.search(path):
+            return True
+        path = unquote_to_bytes(path)
+    return _PARENT.search(path) is not None
 
 
 def targets_of(

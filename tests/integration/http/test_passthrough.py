@@ -153,6 +153,7 @@ async def test_response_comes_as_it_is_written(http: HTTP, other: OtherServer) -
     assert not asked.is_gone
     client.abort()
     await until(lambda: asked.is_gone)
+    await check_client_gone(http)
 
 
 @ensureDeferred
@@ -163,6 +164,39 @@ async def test_client_that_leaves_before_the_response(
     client.send(request("POST", "/v1/embeddings", BODY, authorization=AUTHORIZATION))
     asked = await other.asked()
     client.abort()
+    await until(lambda: asked.is_gone)
+    await check_client_gone(http)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("../../admin", "x/..", "%2e%2e/a", ".%2E/a", "..%2fa", "x%5c..%5ca"),
+        *("x\\..\\a", "..;a/b", "%252e%252e/a", "..%00/a", "%09../a"),
+    ],
+)
+@ensureDeferred
+async def test_no_path_leaves_the_servers_url(
+    http: HTTP, other: OtherServer, path: str
+) -> None:
+    client = await http.connect()
+    line = f"/v1/audio/{path}"
+    client.send(request("POST", line, BODY, authorization=AUTHORIZATION))
+    await client.expect(b"must not contain `..`")
+    assert other.asks == []
+    client.abort()
+
+
+@pytest.mark.parametrize("code", [0, 199, 600, 20000])
+@ensureDeferred
+async def test_code_that_is_none_of_http(
+    http: HTTP, other: OtherServer, code: int
+) -> None:
+    sent = http.request("POST", "/v1/embeddings", data=BODY)
+    asked = await other.asked()
+    asked.request.setResponseCode(code)
+    asked.request.write(b"some")
+    await check_failed(await sent, "gave no HTTP response")
     await until(lambda: asked.is_gone)
 
 
@@ -218,6 +252,13 @@ async def test_server_that_hangs_up(http: HTTP, other: OtherServer) -> None:
 async def test_server_that_cannot_be_reached(http: HTTP) -> None:
     response = await http.request("POST", "/v1/moderations", data=BODY)
     await check_failed(response, "cannot be reached")
+
+
+async def check_client_gone(http: HTTP) -> None:
+    """The client's leaving is counted as such, not as a failure of the server."""
+    metrics = await (await http.request("GET", "/metrics")).text()
+    assert 'finish="client_gone"' in metrics
+    assert 'finish="passthrough_failed"' not in metrics
 
 
 async def check_failed(response: Any, words: str) -> None:

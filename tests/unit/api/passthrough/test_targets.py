@@ -3,7 +3,7 @@
 import pytest
 
 from ccproxy.api.passthrough.routes import NAMES
-from ccproxy.api.passthrough.targets import Target, targets_of
+from ccproxy.api.passthrough.targets import Target, has_parent, targets_of
 from ccproxy.config.parsers import passthrough
 from ccproxy.config.settings import SettingsError
 
@@ -61,3 +61,10 @@ def test_options_that_cannot_be_used(texts: tuple[str, ...], words: str) -> None
     options = tuple(map(passthrough, texts))
     with pytest.raises(SettingsError, match=words):
         targets_of(options, {"BLANK": " "}, NAMES)
+
+
+@pytest.mark.parametrize(
+    "path", [b"", b"speech", b"a..b/...", b"..a", b"a/..-b", b"a%2fb", b"v1.0/.hidden"]
+)
+def test_other_paths_have_no_parent(path: bytes) -> None:
+    assert not has_parent(path)
