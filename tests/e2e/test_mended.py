@@ -212,6 +212,12 @@ MENDINGS = [
         ("tools[0].input_examples",),
     ),
     Mending(
+        "fields of an object whose names are whole numbers, after others or not in "
+        "ascending order",
+        loop(call(arguments={"b": 1, "2": 2, "1": 3}), result()),
+        ("messages[1].content[0].input",),
+    ),
+    Mending(
         "the same field twice in an object",
         {"tools": [{"name": "look", "input_schema": TWICE}]},
         ("tools[0].input_schema",),

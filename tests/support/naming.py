@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _LARGEST_INTEGER = 2**53
+# From here on a name is no position in a list.
+_NO_INDEX = 2**32 - 1
 
 
 def named(headers: Any) -> list[str] | None:
@@ -136,7 +138,8 @@ def _is_allowed_tools(choice: Any) -> bool:
 def _changes(value: Any) -> set[bool]:
     """Whether the CLI changes numbers of a value: surely (True), perhaps (False)."""
     if isinstance(value, Mapping):
-        return set[bool]().union(*map(_changes, value.values()))
+        moved = {True} if _is_moved(list(value)) else set[bool]()
+        return moved.union(*map(_changes, value.values()))
     if isinstance(value, list):
         return set[bool]().union(*map(_changes, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -147,3 +150,10 @@ def _changes(value: Any) -> set[bool]:
     if "e" in repr(value):
         return {False}
     return {True} if value.is_integer() else set()
+
+
+def _is_moved(names: Sequence[str]) -> bool:
+    """Whether fields get another order: whole numbers come first, ascending."""
+    numbers = [n for n in names if n.isdecimal() and str(int(n)) == n]
+    numbers = [n for n in numbers if int(n) < _NO_INDEX]
+    return list(names[: len(numbers)]) != sorted(numbers, key=int)

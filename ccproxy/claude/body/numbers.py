@@ -2,7 +2,8 @@
 
 The CLI is JavaScript: an integer over 2^53 is rounded, ``1.0`` becomes ``1``, ``-0.0``
 becomes ``0``, ``1e400`` becomes ``null``. Of two fields with the same name in one
-object, the last stays.
+object, the last stays. Fields whose names are whole numbers come first, in ascending
+order.
 
 Source: docs/claude-cli-protocol.md, "Body mode".
 """
@@ -22,6 +23,9 @@ _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
 # A longer number matches in parts. `_as_printed` finds that the parts are changed.
 _NUMBER = re.compile(rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,400})?")
 _LARGEST_INTEGER = 2**53
+# A name that JavaScript takes for a position in a list: at most `_LARGEST_INDEX`.
+_INDEX = re.compile(rb"0|[1-9][0-9]{0,9}")
+_LARGEST_INDEX = 2**32 - 2
 _DIGITS = 20
 # Slices overlap by the length of the longest match, so that no match is missed.
 _LONGEST_MATCH = 16
@@ -42,8 +46,8 @@ def is_reprinted(raw: bytes) -> bool:
         return True
     if is_large:
         # Python's JSON decoder is slow if a string has many escapes.
-        return _large_repeats_a_name(with_short_strings(raw, _LONG_STRING, _digest))
-    return _repeats_a_name(raw)
+        return _large_has_changed_names(with_short_strings(raw, _LONG_STRING, _digest))
+    return _has_changed_names(raw)
 
 
 def _has_suspect(bare: bytes) -> bool:
@@ -57,14 +61,34 @@ def _digest(string: bytes) -> bytes:
     return b'"%b"' % sha256(string).hexdigest().encode()
 
 
-class _RepeatedName(Exception):
-    """Two fields of one object have the same name."""
+class _ChangedNames(Exception):
+    """The fields of an object become fewer, or get another order."""
 
 
-def _repeats_a_name(raw: bytes) -> bool:
+class _Names:
+    """The names of an object's fields until now."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._next_index = 0
+
+    def add(self, name: bytes) -> bool:
+        """Whether JavaScript removes or moves a field because of this name."""
+        is_repeated = name in self._seen
+        self._seen.add(name)
+        if not _INDEX.fullmatch(name) or int(name) > _LARGEST_INDEX:
+            # No position may follow.
+            self._next_index = _LARGEST_INDEX + 1
+            return is_repeated
+        is_moved = int(name) < self._next_index
+        self._next_index = int(name) + 1
+        return is_repeated or is_moved
+
+
+def _has_changed_names(raw: bytes) -> bool:
     try:
-        json.loads(raw, object_pairs_hook=_names)
-    except _RepeatedName:
+        json.loads(raw, object_pairs_hook=_check_names)
+    except _ChangedNames:
         return True
     except (ValueError, RecursionError):
         # The decoders refuse such JSON, with an error that names the field.
@@ -72,30 +96,31 @@ def _repeats_a_name(raw: bytes) -> bool:
     return False
 
 
-def _large_repeats_a_name(raw: bytes) -> bool:
+def _large_has_changed_names(raw: bytes) -> bool:
     """The same in short steps: Python's decoder reads an object in one call."""
-    objects: list[set[bytes]] = []
+    objects: list[_Names] = []
     for token in _TOKEN.finditer(raw):
         match token[0][:1]:
             case b"{":
-                objects.append(set())
+                objects.append(_Names())
             case b"}" if objects:
                 objects.pop()
             case b'"' if token[2] is not None and objects:
-                name = token[1]
+                name = token[1][1:-1]
                 if b"\\" in name:
-                    name = json.dumps(json.loads(name)).encode()
-                elif not name.isascii():
-                    name = json.dumps(name[1:-1].decode()).encode()
-                if name in objects[-1]:
+                    name = json.loads(token[1]).encode("utf-8", "surrogatepass")
+                if objects[-1].add(name):
                     return True
-                objects[-1].add(name)
     return False
 
 
-def _names(pairs: list[tuple[str, object]]) -> None:
+def _check_names(pairs: list[tuple[str, object]]) -> None:
     if len(dict(pairs)) < len(pairs):
-        raise _RepeatedName
+        raise _ChangedNames
+    if any(name[:1].isdecimal() for name, _ in pairs):
+        names = _Names()
+        if any(names.add(name.encode("utf-8", "surrogatepass")) for name, _ in pairs):
+            raise _ChangedNames
 
 
 def _as_printed(number: bytes) -> str:

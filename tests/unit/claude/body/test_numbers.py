@@ -1,14 +1,19 @@
-"""Names that an object has twice."""
+"""Names that an object has twice, or that JavaScript puts first."""
 
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.claude.body.numbers import _large_repeats_a_name, _repeats_a_name
+from ccproxy.claude.body.numbers import (
+    _has_changed_names,
+    _large_has_changed_names,
+    is_reprinted,
+)
 
-_NAMES = st.sampled_from(["a", "b", '"', "é", "{", "\\", "a:"])
+_NAMES = st.sampled_from(["a", "b", '"', "é", "{", "\\", "a:", "0", "10", "2"])
 
 
 def _objects(inner: Any) -> Any:
@@ -45,10 +50,41 @@ def test_large_json_is_read_as_small_json(
     value: Any, spaced: bool, ascii_only: bool
 ) -> None:
     raw = _written(value, spaced, ascii_only).encode()
-    assert _large_repeats_a_name(raw) == _repeats_a_name(raw)
+    assert _large_has_changed_names(raw) == _has_changed_names(raw)
 
 
 def test_an_escaped_name_is_the_same_name() -> None:
-    assert _large_repeats_a_name(rb'{"\u0061": 1, "a": 2}')
-    assert _large_repeats_a_name('{"\\u00e9": 1, "é": 2}'.encode())
-    assert not _large_repeats_a_name(rb'{"\ud83d\ude00": {"a": 1}, "a": "a"}')
+    assert _large_has_changed_names(rb'{"\u0061": 1, "a": 2}')
+    assert _large_has_changed_names('{"\\u00e9": 1, "é": 2}'.encode())
+    assert not _large_has_changed_names(rb'{"\ud83d\ude00": {"a": 1}, "a": "a"}')
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"b": 1, "1": 2}',
+        b'{"2": 1, "1": 2}',
+        b'{"10": 1, "9": 2}',
+        b'{"": 1, "0": 2}',
+        rb'{"a": [{"b": {"c": 1, "\u0031": 2}}]}',
+        b'{"a": 1, "4294967294": 2}',
+    ],
+)
+def test_names_that_javascript_puts_first(raw: bytes) -> None:
+    assert is_reprinted(raw)
+    assert _large_has_changed_names(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"0": 1, "1": 2, "10": 3, "a": 4}',
+        b'{"a": 1, "01": 2, "1a": 3, "-1": 4, "1.5": 5, " 1": 6}',
+        b'{"a": 1, "4294967295": 2, "99999999999": 3}',
+        '{"a": 1, "\u0663": 2}'.encode(),
+        b'{"b": {"1": 1}, "a": {"0": "1"}}',
+    ],
+)
+def test_names_that_stay_where_they_are(raw: bytes) -> None:
+    assert not is_reprinted(raw)
+    assert not _large_has_changed_names(raw)
