@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from ccproxy.claude.body.paths import BodyPaths
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.composer import BodyComposer, ComposedQuestion
+from ccproxy.claude.counting.counter import TokenCounter
 from ccproxy.claude.installation.compose_mode import (
     ComposeDecision,
     ComposeMode,
@@ -41,9 +42,16 @@ from ccproxy.claude.pool.requests import RequestQueue
 from ccproxy.claude.process.binary import check_program
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
+from ccproxy.claude.status import cli_status
 from ccproxy.claude.worker.context import CLIContext, Launches
 from ccproxy.config.claude_settings import ClaudeSettings
-from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
+from ccproxy.core.backend import (
+    Listener,
+    ModelEntry,
+    PreparedQuestion,
+    Status,
+    TokenCount,
+)
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.usage import RateWindow
@@ -132,6 +140,7 @@ class ClaudeBackend:
             native_waits=lambda: self._native.queued > 0,
         )
         self._gate = PrefixGate(self._pool.submit, context.clock, settings.cache_wait)
+        self._counter = TokenCounter(self._pool, context.clock, context.observer)
         self._discovery = CLIDiscovery(self._pool.discover, context.clock)
         self._breaker.probe = self._discovery.probe
         self._draining: Deferred[None] | None = None
@@ -281,6 +290,15 @@ class ClaudeBackend:
         self._gate.submit(completion, owned, cached)
         return completion
 
+    async def count(self, request: MessagesRequest, *, owner: str = "") -> TokenCount:
+        """Count a request's input tokens, as `ccproxy.core.backend.Backend.count`."""
+        named = await self._read_model(request.model)
+        await self._conformance.settle()
+        await self._discovery.over()
+        return await self._counter.count(
+            request, named.model, owner, uses_cli=not self.is_native
+        )
+
     async def model(self, name: str) -> ModelEntry:
         """Find the entry, as in `models`, of the model that a client's name means.
 
@@ -305,21 +323,11 @@ class ClaudeBackend:
     async def status(self) -> Status:
         """Whether the CLI answers, its login, and the compose mode."""
         why_not = "" if self._pool.is_stopped else await self._why_not()
-        known, account = self._known, Account()
-        if known is not None and known.account is not None:
-            account = known.account
-        decision = self._compose_decision()
-        is_native = decision.is_native
-        return Status(
-            answers=known is not None and self._breaker.is_closed and not why_not,
-            version=None if known is None else known.claude_code_version,
-            is_logged_in=known is not None and account.is_logged_in,
-            login=account.source,
-            account=account.email,
-            subscription=account.subscription_type,
-            windows=self.windows,
-            composer=(ComposeMode.NATIVE if is_native else ComposeMode.BODY).value,
-            why_native=decision.why,
+        return cli_status(
+            self._known,
+            self._compose_decision(),
+            self.windows,
+            can_start=self._breaker.is_closed,
             why_not=why_not,
         )
 

@@ -116,6 +116,20 @@ class ModelEntry:
     size: ModelSize = ModelSize()
 
 
+@frozen(kw_only=True)
+class TokenCount:
+    """The number of input tokens of a request.
+
+    Attributes:
+        tokens: the number.
+        is_exact: whether the provider has counted the whole request; otherwise the
+            number is an estimate.
+    """
+
+    tokens: int
+    is_exact: bool
+
+
 class PendingRequest(Protocol):
     """A request that is being answered."""
 
@@ -165,6 +179,18 @@ class Backend(Protocol):
 
     def ask(self, question: PreparedQuestion, listener: Listener) -> PendingRequest:
         """Send a prepared request; the listener is called only after this returns."""
+
+    async def count(self, request: MessagesRequest, *, owner: str = "") -> TokenCount:
+        """Count the input tokens of a request, without a call of the model.
+
+        Args:
+            request: as for `prepare`.
+            owner: as for `prepare`.
+
+        Raises:
+            CCProxyError: the model does not exist, the request is invalid, or the
+                backend is too busy.
+        """
 
     async def model(self, name: str) -> ModelEntry:
         """Find the entry, as in `models`, of the model that a client's name means.

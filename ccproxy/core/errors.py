@@ -4,7 +4,7 @@ Every error has the fields of an OpenAI error document (``message``, ``type``,
 ``param``, ``code``) and an HTTP status. `ccproxy.web` makes the response from them.
 
 ======================  ==========================================================
-``ClientError``         the request: 4xx, or 501 for a feature that does not exist
+``ClientError``         the request: 4xx
 ``ClaudeError``         the CLI or the provider: 429, 502, 503, 504
 ``StorageFailed``       the database: 500
 ``ServerFull``          too many connections or bytes: 503
@@ -230,13 +230,6 @@ class RequestTooLarge(ClientError):
 
     status = 413
     code = "request_too_large"
-
-
-class NotSupported(ClientError):
-    """Neither the CLI nor the provider has the feature that the request asks for."""
-
-    status = 501
-    code = "not_supported"
 
 
 class ClaudeError(CCProxyError):

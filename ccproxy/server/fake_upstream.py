@@ -22,6 +22,7 @@ from typing_extensions import override
 from ccproxy.server.scripted_reply import HTTP_OK, Reply, Script, ScriptedBlock
 
 _SIGNATURE = "ZGVtbw=="
+_NOT_FOUND = 404
 _CREATE, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
 
 
@@ -45,6 +46,11 @@ class RecordedRequest:
         return frozenset(name.strip() for name in named if name.strip())
 
 
+def quarter(body: Mapping[str, Any]) -> int:
+    """The default count of tokens: a quarter of the characters of the messages."""
+    return len(json.dumps(body["messages"])) // 4 + 1
+
+
 class FakeMessagesAPI(Resource):
     """Serves ``POST /v1/messages`` and ``POST /v1/messages/count_tokens`` by script.
 
@@ -54,7 +60,8 @@ class FakeMessagesAPI(Resource):
         record: whether requests are recorded; otherwise the lists stay empty.
 
     Attributes:
-        count_tokens: computes the response of ``count_tokens`` from the body.
+        count_tokens: computes the response of ``count_tokens`` from the body; None:
+            the request is refused.
         bodies: the bodies of the requests for messages.
         requests: the requests for messages.
         counts: the requests for ``count_tokens``.
@@ -69,9 +76,7 @@ class FakeMessagesAPI(Resource):
     ) -> None:
         super().__init__()
         self.script = script
-        self.count_tokens: Callable[[Mapping[str, Any]], int] = lambda body: (
-            len(json.dumps(body)) // 4 + 1
-        )
+        self.count_tokens: Callable[[Mapping[str, Any]], int | None] = quarter
         self.bodies: list[Mapping[str, Any]] = []
         self.requests: list[RecordedRequest] = []
         self.counts: list[RecordedRequest] = []
@@ -95,7 +100,7 @@ class FakeMessagesAPI(Resource):
         if endpoint == _COUNT:
             if self._record:
                 self.counts.append(recorded)
-            return b'{"input_tokens": %d}' % self.count_tokens(recorded.body)
+            return self._count(request, recorded.body)
         if self._record:
             self.requests.append(recorded)
             self.bodies.append(recorded.body)
@@ -105,6 +110,14 @@ class FakeMessagesAPI(Resource):
         answering = Deferred.fromCoroutine(context.answer(self.reply_to(recorded)))
         answering.addErrback(context.failed)
         return NOT_DONE_YET
+
+    def _count(self, request: Request, body: Mapping[str, Any]) -> bytes:
+        tokens = self.count_tokens(body)
+        if tokens is not None:
+            return b'{"input_tokens": %d}' % tokens
+        request.setResponseCode(_NOT_FOUND)
+        error = {"type": "not_found_error", "message": "nothing is counted here"}
+        return json.dumps({"type": "error", "error": error}).encode()
 
     def reply_to(self, request: RecordedRequest) -> Reply:
         """The reply to a request; a subclass may refuse the request."""

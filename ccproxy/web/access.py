@@ -49,7 +49,8 @@ _TOKENS = re.compile(rf"{_TOKEN}(?: ?, ?{_TOKEN})*")
 _LONGEST = 2000
 _EXPOSED = (
     "x-request-id, retry-after, x-should-retry, x-ccproxy-ignored, "
-    "x-ccproxy-adjusted, x-ccproxy-effort, x-ccproxy-queue-ms"
+    "x-ccproxy-adjusted, x-ccproxy-effort, x-ccproxy-queue-ms, "
+    "x-ccproxy-token-count"
 )
 _MAX_AGE_SECONDS = 600
 # 16 characters of a password generator cannot be guessed over a network.

@@ -44,6 +44,16 @@ MODEL_ERRORS: tuple[type[CCProxyError], ...] = (
     *(RateLimited, InsufficientQuota, QueueFull, SchemaNotSatisfied),
 )
 
+# The errors of a request whose tokens are counted.
+COUNT_ERRORS: tuple[type[CCProxyError], ...] = (
+    *(UnsupportedValue, ModelNotFound, ClaudeUnavailable, ClaudeUnresponsive),
+    *(NotLoggedIn, Overloaded, ShuttingDown, QueueFull),
+)
+COUNT_DESCRIPTION = (
+    "The header `x-ccproxy-token-count` is `exact` if the provider has counted the "
+    "whole request, otherwise `estimated`."
+)
+
 
 @frozen
 class ResponseSpec:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from twisted.web.server import Request
 
-from ccproxy.core.backend import PreparedQuestion
+from ccproxy.core.backend import PreparedQuestion, TokenCount
 from ccproxy.core.errors import CCProxyError, InvalidKey, unsupported
 from ccproxy.web.error_formats import format_of
 
@@ -127,6 +127,27 @@ def refuse_ignored(paths: Sequence[str]) -> None:
         unsupported(
             paths[0], "it has no effect, and the server refuses such fields (--strict)"
         )
+
+
+def set_count_headers(
+    request: Request,
+    count: TokenCount,
+    ignored: Sequence[str],
+    adjusted: Sequence[str],
+) -> None:
+    """Set ``x-ccproxy-token-count``: whether a count of tokens is exact.
+
+    Args:
+        request: its response headers are set.
+        count: the count.
+        ignored: paths of fields that are not counted.
+        adjusted: paths of fields that are counted in another form.
+    """
+    add_paths(request, IGNORED, ignored)
+    add_paths(request, ADJUSTED, adjusted)
+    request.setHeader(
+        "x-ccproxy-token-count", "exact" if count.is_exact else "estimated"
+    )
 
 
 def add_paths(request: Request, name: str, paths: Sequence[str]) -> None:

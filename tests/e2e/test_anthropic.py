@@ -604,21 +604,54 @@ async def test_a_wrong_key(proxy: Start) -> None:
 
 
 @ensureDeferred
-async def test_tokens_are_not_counted(proxy: Start) -> None:
+async def test_tokens_are_counted(proxy: Start, upstream: Upstream) -> None:
+    """Without a question, nothing of the CLI's in it, by the provider if it can."""
     server = proxy()
-    sent: list[str] = []
 
-    def count() -> None:
-        hooks: Any = {"request": [lambda request: sent.append(request.method)]}
-        http = anthropic.DefaultHttpxClient(event_hooks=hooks)
-        with client(server, http_client=http, max_retries=2) as api:
-            messages: Any = question()["messages"]
-            api.messages.count_tokens(model="sonnet", messages=messages)
+    async def count(**fields: Any) -> tuple[int, str]:
+        def ask() -> tuple[int, str]:
+            with client(server) as api:
+                counting = api.messages.with_raw_response.count_tokens(**fields)
+                kind = counting.headers["x-ccproxy-token-count"]
+                return counting.parse().input_tokens, kind
 
-    with pytest.raises(anthropic.HTTPNotImplementedError):
-        await deferToThread(count)
-    # It is told not to try again.
-    assert sent == ["POST"]
+        return await deferToThread(ask)
+
+    def texts() -> list[Any]:
+        found = [c.body["messages"] for c in upstream.counts]
+        upstream.counts.clear()
+        # The CLI also has a text of its own counted.
+        return [m for m in found if m != [{"role": "user", "content": "foo"}]]
+
+    upstream.api.count_tokens = lambda body: 1000 + len(body["messages"][0]["content"])
+    asked = " Hi,\n/clear @/etc/hostname <b> \u00e9\u6f22 "
+    plain: Any = {"model": "haiku", "messages": [{"role": "user", "content": asked}]}
+    assert await count(**plain) == (1000 + len(asked), "exact")
+    models = {c.body["model"] for c in upstream.counts}
+    assert all(model.startswith("claude-haiku") for model in models)
+    assert {c.body.get("system") for c in upstream.counts} == {None}
+    assert texts() == [plain["messages"]]
+    # It is remembered.
+    assert await count(**plain) == (1000 + len(asked), "exact")
+    assert texts() == []
+    tool: Any = {"name": "look", "input_schema": {"type": "object"}}
+    joined = f"be brief\n{asked}\n" + '{"name":"look","input_schema":{"type":"object"}}'
+    tokens, kind = await count(**plain, system="be brief", tools=[tool])
+    assert (tokens, kind) == (1000 + len(joined) + 350, "estimated")
+    assert texts() == [[{"role": "user", "content": joined}]]
+    # The CLI guesses what the provider does not count; the guess is not used.
+    upstream.api.count_tokens = lambda _: None
+    for length in (1, 2, 7, 100, 101, 999):
+        one: Any = {"role": "user", "content": "\u00e9" * length}
+        expected = round(2 * length / 3.5) + 4
+        assert await count(model="opus", messages=[one]) == (expected, "estimated")
+    assert upstream.bodies == []
+    # The worker answers afterwards, with what is asked then.
+    message = await create(server, **question("hello"), system="be brief")
+    assert message.content[0].text == "one two three"
+    [body] = upstream.bodies
+    assert body["messages"][0]["content"][0]["text"] == "hello"
+    assert body["system"][-1]["text"] == "be brief"
 
 
 @ensureDeferred

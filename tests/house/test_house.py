@@ -37,6 +37,7 @@ PURE_NAMES = (
         f"ccproxy.claude.{name}"
         for name in (
             *("answers", "answer_cache", "model_names", "models", "observer"),
+            *("counting.countable", "counting.media", "status"),
             *(f"protocol.{each}" for each in ("codec", "records", "requests")),
             *("protocol.stream", "protocol.failures", "protocol.error_log"),
             "protocol.turn_failures",
@@ -120,6 +121,7 @@ PARTS = {
     "completion": {
         *("body", "pool", "protocol", "shaping", "worker", "claude"),
     },
+    "counting": {"body", "pool", "worker", "claude"},
     "pool": {"installation", "process", "protocol", "worker", "claude"},
     "installation": {"body", "process", "protocol", "worker"},
     "native": {

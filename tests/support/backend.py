@@ -13,7 +13,13 @@ from ccproxy.claude.models import Catalogue
 from ccproxy.config.api_settings import APISettings
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.config.parsers import PassthroughOption
-from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
+from ccproxy.core.backend import (
+    Listener,
+    ModelEntry,
+    PreparedQuestion,
+    Status,
+    TokenCount,
+)
 from ccproxy.core.blocks import text_block
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import (
@@ -43,6 +49,7 @@ READY = Status(
     account="someone@example.org",
     subscription="max",
 )
+SEVEN = TokenCount(tokens=7, is_exact=True)
 STARTED = MessageStart("test-model")
 TEXT_STARTED = ContentBlockStart(text_block(""))
 FINISHED = Finished("end_turn", Usage(input_tokens=3, output_tokens=2))
@@ -111,6 +118,8 @@ class ScriptedBackend:
         ignored: the ignored fields that every request reports.
         efforts: the effort that is sent, by the client's effort.
         prefix: the hash of everything before every answer.
+        counted: the requests whose tokens were counted, with their owners.
+        token_count: the count of every request.
     """
 
     asks: list[ScriptedRequest] = field(factory=list)
@@ -119,6 +128,8 @@ class ScriptedBackend:
     ignored: tuple[str, ...] = ()
     efforts: Callable[[str | None], str | None] = lambda wanted: wanted
     prefix: str = ""
+    counted: list[tuple[MessagesRequest, str]] = field(factory=list)
+    token_count: TokenCount = SEVEN
     known: Status = READY
     catalogue: Catalogue = field(factory=lambda: Catalogue("sonnet", (), 1700000000))
 
@@ -144,6 +155,11 @@ class ScriptedBackend:
         if self.asked is not None:
             self.asked(ask)
         return ask
+
+    async def count(self, request: MessagesRequest, *, owner: str = "") -> TokenCount:
+        self.catalogue.resolve(request.model)
+        self.counted.append((request, owner))
+        return self.token_count
 
     async def model(self, name: str) -> ModelEntry:
         return self.catalogue.find(name)

@@ -13,6 +13,8 @@ separated by commas:
 ``older``              after a rewind, still has an older message
 ``queues``             after an interrupt, has something queued
 ``holds-on``           after an interrupt, goes on
+``guesses``            has its own guess for the tokens of a text
+``counts-other``       does not say how many tokens a text has
 ``refuse-limit``       refuses the limit that stops it from asking again
 =====================  ======================================================
 
@@ -118,6 +120,7 @@ class CLI:
         self.lines = Lines(log)
         self.limit = ""
         self.cost = 0.0
+        self.system = ""
         self.uuid = ""
         self.is_at_turn = False
 
@@ -155,6 +158,8 @@ class CLI:
                         told["claude_code_version"] = fault.removeprefix("old:")
             case "set_model" if not request["system_prompt"]:
                 error = "" if self.has("ancient") else "must be a non-empty string"
+            case "set_model":
+                self.system = request["system_prompt"]
             case "apply_flag_settings":
                 env = request["settings"]["env"]
                 if self.has("refuse-limit") and len(env) == 1:
@@ -164,6 +169,12 @@ class CLI:
                 told = self.rewound(request)
             case "interrupt":
                 told = {"still_queued": ["x"] if self.has("queues") else []}
+            case "get_context_usage":
+                tokens = len(self.system) + 1000
+                if self.has("guesses"):
+                    tokens = (2 * len(self.system) + 3) // 6
+                name = "Else" if self.has("counts-other") else "System prompt"
+                told = {"categories": [{"name": name, "tokens": tokens}]}
             case "ccproxy_ping":
                 error = "Unsupported control request subtype"
         if self.has(f"mute:{subtype}"):

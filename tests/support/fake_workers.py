@@ -32,6 +32,8 @@ class FakeWorker:
     is_paused: bool = False
     is_killed: bool = False
     bodies: list[ComposedBody] = field(factory=list)
+    texts: list[tuple[str, str]] = field(factory=list)
+    counting: "Deferred[int | None] | None" = None
     listener: Any = None
     lost: Callable[[], None] | None = None
     ready: Callable[[], None] | None = None
@@ -75,6 +77,15 @@ class FakeWorker:
         self.system = body.system or self.system
         self.listener = listener
         self.state = "preparing" if self.state == "starting" else "asking"
+
+    async def count(self, text: str, model: str) -> int | None:
+        assert self.can_ask(text)
+        self.questions += 1
+        self.texts.append((text, model))
+        self.system = text
+        self.state = "preparing"
+        self.counting = Deferred()
+        return await self.counting
 
     def on_ready(self, ready: Callable[[], None]) -> None:
         self.ready = ready
@@ -130,6 +141,14 @@ class FakeWorker:
         if settles:
             self.settle()
 
+    def counted(self, tokens: int | None) -> None:
+        """Answer a count; nothing happens if there is none."""
+        counting, self.counting = self.counting, None
+        if counting is not None:
+            self.state = "settling"
+            self.settle()
+            counting.callback(tokens)
+
     def fail(self, error: CCProxyError, *, settles: bool = True) -> None:
         """End the answer with an error; the process stays usable."""
         listener, self.listener = self.listener, None
@@ -157,6 +176,9 @@ class FakeWorker:
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
+        counting, self.counting = self.counting, None
+        if counting is not None:
+            counting.errback(error)
         listener, self.listener = self.listener, None
         if listener is not None:
             listener.receive([Failed(error)])

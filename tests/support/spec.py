@@ -105,6 +105,11 @@ def conversation_items_errors(document: object) -> list[str]:
     return _errors("ConversationItemList", document)
 
 
+def input_tokens_errors(document: object) -> list[str]:
+    """The errors in a count of input tokens."""
+    return _errors("TokenCountsResource", document)
+
+
 def compaction_errors(document: object) -> list[str]:
     """The errors in a compacted conversation, by either document."""
     return [

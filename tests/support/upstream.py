@@ -9,7 +9,12 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
 from typing_extensions import override
 
-from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite, RecordedRequest
+from ccproxy.server.fake_upstream import (
+    FakeMessagesAPI,
+    MessagesSite,
+    RecordedRequest,
+    quarter,
+)
 from ccproxy.server.scripted_reply import Reply, Script, words
 from tests.support.provider_rules import Issued, violations
 from tests.support.provider_thinking import Signature, read_signature, sign
@@ -128,6 +133,7 @@ class Upstream:
             record.clear()
         api.violations.clear()
         api.gone = 0
+        api.count_tokens = quarter
         api.script = lambda _: answer()
         api.strict = self.is_strict
         api.prefix_mismatch = "error"

@@ -58,7 +58,6 @@ REMEDIES: Mapping[str, str] = {
     ),
     "websocket_connection_limit_reached": "Nothing to do: the client connects again.",
     "request_too_large": "Send less, or start the proxy with a larger --max-body.",
-    "not_supported": "Claude Code cannot do this: turn the feature off in the client.",
     "claude_failed": (
         "Try again. If it fails again, run `ccproxy doctor --ask`; see the log."
     ),

@@ -1,5 +1,6 @@
 """The routes of the Messages API."""
 
+import msgspec
 from attrs import evolve
 from klein import Klein
 
@@ -9,15 +10,28 @@ from ccproxy.api.messages.schemas import (
     CreateMessageRequest,
     MessageMeta,
     MessageObject,
+    MessageTokensCount,
 )
 from ccproxy.api.messages.stream import MessageStream
-from ccproxy.core.errors import NotSupported, ThreadsUnsupported
+from ccproxy.core.errors import ThreadsUnsupported
 from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext
 from ccproxy.web.error_formats import ANTHROPIC
 from ccproxy.web.event_stream import PING, EventStream
-from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
-from ccproxy.web.replies import json_response, refuse_ignored, set_question_headers
+from ccproxy.web.operation import (
+    COUNT_DESCRIPTION,
+    COUNT_ERRORS,
+    MODEL_ERRORS,
+    Operation,
+    json_or_events,
+    json_response_spec,
+)
+from ccproxy.web.replies import (
+    json_response,
+    refuse_ignored,
+    set_count_headers,
+    set_question_headers,
+)
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
@@ -80,15 +94,22 @@ class MessagesRoutes(Routes):
         operation=Operation(
             id="countTokens",
             tag="messages",
-            summary="501: the CLI counts no tokens before the answer",
-            responses=(),
-            errors=(NotSupported,),
+            summary="the number of input tokens of a request, without an answer",
+            description=COUNT_DESCRIPTION,
+            request=CreateMessageRequest,
+            responses=(json_response_spec(MessageTokensCount),),
+            errors=(*COUNT_ERRORS, ThreadsUnsupported),
             error_formats=(ANTHROPIC,),
         ),
     )
     async def count_tokens(self, context: RequestContext) -> bytes:
-        """Refuse to count tokens."""
-        raise NotSupported(
-            "the claude CLI cannot count the tokens of a request; the `usage` of an "
-            "answer has the count"
+        """Count the input tokens of a request."""
+        decoded = await context.decoded(decode_messages)
+        context.request.setHeader("request-id", context.id)
+        if self.services.is_strict:
+            refuse_ignored(decoded.ignored)
+        count = await self.services.backend.count(decoded.request, owner=context.key)
+        set_count_headers(context.request, count, decoded.ignored, decoded.adjusted)
+        return json_response(
+            context.request, msgspec.json.encode(MessageTokensCount(count.tokens))
         )

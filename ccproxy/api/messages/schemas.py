@@ -119,6 +119,12 @@ class MessageObject(msgspec.Struct, kw_only=True):
     usage: MessageUsage
 
 
+class MessageTokensCount(msgspec.Struct):
+    """The answer to ``count_tokens``."""
+
+    input_tokens: int
+
+
 _NULL = Raw(b"null")
 
 

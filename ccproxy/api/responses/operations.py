@@ -3,15 +3,17 @@
 from functools import partial
 
 from ccproxy.api.responses.request import ResponsesRequest
+from ccproxy.api.responses.resource import InputTokens
 from ccproxy.core.errors import (
     NotFound,
-    NotSupported,
     OriginNotAllowed,
     PreviousResponseNotFound,
     StorageFailed,
     UpgradeRequired,
 )
 from ccproxy.web.operation import (
+    COUNT_DESCRIPTION,
+    COUNT_ERRORS,
     MODEL_ERRORS,
     Operation,
     ResponseSpec,
@@ -79,9 +81,11 @@ COMPACT = _operation(
 )
 INPUT_TOKENS = _operation(
     id="countInputTokens",
-    summary="501: the CLI counts no tokens before the answer",
-    responses=(),
-    errors=(NotSupported,),
+    summary="the number of input tokens of a request, without an answer",
+    description=COUNT_DESCRIPTION,
+    request=ResponsesRequest,
+    responses=(json_response_spec(InputTokens),),
+    errors=(*COUNT_ERRORS, *STORE_ERRORS, PreviousResponseNotFound),
 )
 RETRIEVE = _operation(
     id="getResponse",

@@ -9,8 +9,9 @@ Source: ``ResponseResource``, ``Message`` and ``ReasoningBody`` of Open Response
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from attrs import frozen
 
 from ccproxy.api.responses.request import Echo
@@ -69,6 +70,13 @@ def resource(
         **echo.fields,
         **({} if conversation is None else {"conversation": {"id": conversation}}),
     }
+
+
+class InputTokens(msgspec.Struct):
+    """The answer to ``POST /responses/input_tokens``."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
 
 
 def response_id(identifier: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from attrs import evolve
 from klein import Klein
 
@@ -20,7 +21,7 @@ from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.items import INCLUDE_ENCRYPTED
 from ccproxy.api.responses.replay import ResponseReplay
 from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
-from ccproxy.api.responses.resource import output_text
+from ccproxy.api.responses.resource import InputTokens, output_text
 from ccproxy.api.responses.response import ResponseDocument
 from ccproxy.api.responses.stored import deleted, item_list, shown_response
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
@@ -32,7 +33,6 @@ from ccproxy.core.errors import (
     ClaudeFailed,
     InvalidRequest,
     NotFound,
-    NotSupported,
     StorageFailed,
 )
 from ccproxy.core.messages import MessagesRequest
@@ -42,7 +42,11 @@ from ccproxy.web import query
 from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext, RequestIdentity, RequestServices
 from ccproxy.web.event_stream import EventStream
-from ccproxy.web.replies import json_response, set_question_headers
+from ccproxy.web.replies import (
+    json_response,
+    set_count_headers,
+    set_question_headers,
+)
 from ccproxy.web.routing import Routes, add_error_handlers, route
 from ccproxy.web.upgrade import serve_websocket
 from ccproxy.web.websocket import GOING_AWAY, SocketLimits, WebSocket
@@ -212,11 +216,18 @@ class ResponsesRoutes(Routes):
         operation=operations.INPUT_TOKENS,
     )
     async def input_tokens(self, context: RequestContext) -> bytes:
-        """Refuse to count tokens."""
-        raise NotSupported(
-            "the claude CLI cannot count the tokens of a request; the `usage` of an "
-            "answer has the count"
+        """Count the input tokens of a request."""
+        call = await context.decoded(decode_responses)
+        whole = await self._turns.whole_request(call, context.memory)
+        count = await self.services.backend.count(whole.request, owner=context.key)
+        set_count_headers(
+            context.request,
+            count,
+            (*call.ignored, *whole.ignored),
+            (*call.adjusted, *whole.adjusted),
         )
+        document = msgspec.json.encode(InputTokens(count.tokens))
+        return json_response(context.request, document)
 
     @route(_app, "/responses/<name>", methods=["GET"], operation=operations.RETRIEVE)
     async def retrieve(self, context: RequestContext, name: str) -> bytes | None:

@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.request import (
+    AssembledRequest,
     Context,
     DecodedResponsesRequest,
     Echo,
@@ -88,6 +89,14 @@ class PreparedResponse:
     def document(self) -> bytes:
         """The response so far, for the store."""
         return kept_response(self.encoder.response, self.encoder.output)
+
+
+@frozen
+class _Assembled:
+    earlier: tuple[Item, ...]
+    context: Context
+    encryptor: Encryptor | None
+    request: AssembledRequest
 
 
 class ResponseBuilder:
@@ -173,6 +182,73 @@ class ResponseBuilder:
             CCProxyError: the request is invalid, or cannot be sent.
         """
         echo = call.echo
+        found = await self._assemble(
+            call,
+            remembered,
+            closing,
+            memory,
+            needs_encryptor=echo.store or echo.shows_encrypted,
+            remembers=remembers,
+        )
+        context, request = found.context, found.request.request
+        question = await self.backend.prepare(request, owner=owner)
+        if self._is_strict:
+            refuse_ignored([*call.ignored, *found.request.ignored, *question.ignored])
+        own: tuple[Item, ...] = ()
+        if echo.store or remembers:
+            own = await self.large_work.run(
+                request.size_bytes, _own_items, context, identifier, found.earlier
+            )
+        echo = evolve(echo, model=question.model, effort=question.effort)
+        return PreparedResponse(
+            identifier=identifier,
+            call=evolve(
+                call,
+                echo=echo,
+                ignored=(*call.ignored, *found.request.ignored),
+                adjusted=(*call.adjusted, *found.request.adjusted),
+            ),
+            context=context,
+            question=question,
+            encoder=ResponseStream(
+                identifier,
+                echo,
+                self._wall_seconds,
+                found.encryptor,
+                call.tools,
+                question.prefix,
+            ),
+            earlier=found.earlier,
+            has_unstored_history=remembered is not None and not remembered.is_kept,
+            input=own,
+        )
+
+    async def whole_request(
+        self, call: DecodedResponsesRequest, memory: HeldMemory
+    ) -> AssembledRequest:
+        """The request with the conversation that it continues, without preparing it.
+
+        Raises:
+            CCProxyError: the request is invalid, or continues an unknown response.
+        """
+        found = await self._assemble(
+            call, None, "", memory, needs_encryptor=False, remembers=False
+        )
+        if self._is_strict:
+            refuse_ignored([*call.ignored, *found.request.ignored])
+        return found.request
+
+    async def _assemble(
+        self,
+        call: DecodedResponsesRequest,
+        remembered: "PreviousResponse | None",
+        closing: str,
+        memory: HeldMemory,
+        *,
+        needs_encryptor: bool,
+        remembers: bool,
+    ) -> "_Assembled":
+        echo = call.echo
         kept: Mapping[str, bytes] = {}
         try:
             earlier = await self._earlier(call, remembered)
@@ -188,47 +264,15 @@ class ResponseBuilder:
         if remembered is None:
             memory.add(size_bytes)
         size_bytes += call.request.size_bytes
-        has_unstored_history = remembered is not None and not remembered.is_kept
         stored = [item.document for item in earlier]
         work = self.large_work.run
         context = await work(size_bytes, context_of, call, stored, kept)
-        needs_encryptor = (
-            context.has_encrypted_content or echo.store or echo.shows_encrypted
+        encryptor = await self._encryptor_for(
+            needs_encryptor or context.has_encrypted_content, remembers
         )
-        encryptor = await self._encryptor_for(needs_encryptor, remembers)
-        assembled = await work(
-            size_bytes, request_of, call, context, encryptor, closing
-        )
-        request = evolve(assembled.request, size_bytes=size_bytes)
-        question = await self.backend.prepare(request, owner=owner)
-        if self._is_strict:
-            refuse_ignored([*call.ignored, *assembled.ignored, *question.ignored])
-        own: tuple[Item, ...] = ()
-        if echo.store or remembers:
-            own = await work(size_bytes, _own_items, context, identifier, earlier)
-        echo = evolve(echo, model=question.model, effort=question.effort)
-        return PreparedResponse(
-            identifier=identifier,
-            call=evolve(
-                call,
-                echo=echo,
-                ignored=(*call.ignored, *assembled.ignored),
-                adjusted=(*call.adjusted, *assembled.adjusted),
-            ),
-            context=context,
-            question=question,
-            encoder=ResponseStream(
-                identifier,
-                echo,
-                self._wall_seconds,
-                encryptor,
-                call.tools,
-                question.prefix,
-            ),
-            earlier=earlier,
-            has_unstored_history=has_unstored_history,
-            input=own,
-        )
+        made = await work(size_bytes, request_of, call, context, encryptor, closing)
+        request = evolve(made, request=evolve(made.request, size_bytes=size_bytes))
+        return _Assembled(earlier, context, encryptor, request)
 
     def _too_long(self, size_bytes: int, echo: Echo) -> ContextLengthExceeded:
         is_chain = echo.conversation_id is None

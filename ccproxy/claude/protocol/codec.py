@@ -16,6 +16,7 @@ import msgspec
 
 from ccproxy.claude.protocol.records import (
     ApiRetry,
+    ContextUsage,
     ControlRequest,
     ControlResponse,
     Init,
@@ -128,6 +129,7 @@ _decode_tag = msgspec.json.Decoder(_Tag).decode
 _decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
 _decode_rewound = msgspec.json.Decoder(Rewound).decode
 _decode_interrupted = msgspec.json.Decoder(Interrupted | None).decode
+_decode_context_usage = msgspec.json.Decoder(ContextUsage).decode
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "assistant": msgspec.json.Decoder(AssistantLine),
     "user": msgspec.json.Decoder(UserLine),
@@ -293,6 +295,14 @@ def decode_interrupted(answer: bytes | msgspec.Raw) -> Interrupted:
         raise WireError(
             f"an answer to an interrupt of an unknown shape: {error}"
         ) from None
+
+
+def decode_context_usage(answer: bytes | msgspec.Raw) -> ContextUsage:
+    """Decode the ``response`` of ``get_context_usage``; an unknown shape: no counts."""
+    try:
+        return _decode_context_usage(answer)
+    except msgspec.DecodeError:
+        return ContextUsage()
 
 
 _encoder = msgspec.json.Encoder()

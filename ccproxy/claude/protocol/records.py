@@ -274,6 +274,25 @@ class Rewound(msgspec.Struct):
     )
 
 
+class UsedContext(msgspec.Struct):
+    """The tokens of one part of the CLI's context."""
+
+    name: str = ""
+    tokens: int = 0
+
+
+class ContextUsage(msgspec.Struct):
+    """The answer to ``get_context_usage``."""
+
+    categories: list[UsedContext] = []
+
+    @property
+    def system_tokens(self) -> int | None:
+        """The tokens of the system prompt; None: not counted."""
+        found = (c.tokens for c in self.categories if c.name == "System prompt")
+        return next(found, None)
+
+
 class Interrupted(msgspec.Struct):
     """The answer to ``interrupt``.
 

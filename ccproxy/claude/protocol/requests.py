@@ -13,6 +13,7 @@ _BODY = "CLAUDE_CODE_EXTRA_BODY"
 _LIMIT = "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE"
 # Tokens; more than any model takes.
 _NO_LIMIT = "100000000"
+_NO_BODY: Mapping[str, object] = {"env": {_BODY: "", _LIMIT: "1"}}
 
 
 def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
@@ -94,10 +95,23 @@ def body_settings(
     }
 
 
+def count_settings(model: str) -> Mapping[str, object]:
+    """The settings of a count: the model, and no body, as in `without_body`."""
+    settings = {"model": model, **_NO_BODY}
+    return {"subtype": "apply_flag_settings", "settings": settings}
+
+
+def context_usage() -> Mapping[str, object]:
+    """Have the provider count the tokens of the system prompt.
+
+    The CLI sends it to ``count_tokens`` as the only message, of the role ``user``.
+    """
+    return {"subtype": "get_context_usage"}
+
+
 def without_body() -> Mapping[str, object]:
     """Remove a question's body; the CLI sends no request until the next body is set."""
-    settings = {"env": {_BODY: "", _LIMIT: "1"}}
-    return {"subtype": "apply_flag_settings", "settings": settings}
+    return {"subtype": "apply_flag_settings", "settings": _NO_BODY}
 
 
 def limit_to_one_request() -> Mapping[str, object]:

@@ -28,7 +28,7 @@ earlier, was in time in 108 of 108 runs.
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -52,7 +52,12 @@ _WHOLE_BYTES = 2**18
 # The CLI refuses this question without a request; older versions ignore shorter texts.
 _WARM_UP = "This is not to be asked of anybody."
 
+# The CLI asks the provider, and repeats a request that was refused for a while.
+_COUNT_SECONDS = 15.0
+
 _T = TypeVar("_T")
+# Makes a command of a text, and the text.
+_TextCommand: TypeAlias = tuple[Callable[[str], Mapping[str, object]], bytes]
 # Every answer of the provider takes longer, even an answer of a few words.
 _SHORT_SECONDS = 0.05
 
@@ -70,6 +75,12 @@ def error_of_command(error: BaseException | None) -> CCProxyError:
     if isinstance(error, CCProxyError):
         return error
     return WorkerLost("a command to the claude CLI failed", cause=Cause.COMMAND_FAILED)
+
+
+def _guess(text: str) -> int:
+    """The CLI's own guess of a text's tokens: a third of the UTF-16 code units."""
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return (2 * units + 3) // 6
 
 
 class Commands:
@@ -136,11 +147,43 @@ class Commands:
             effort=body.effort,
             cache_ttl=body.cache_ttl or self._cache_ttl,
         )
-        commands: list[tuple[Callable[[str], Mapping[str, object]], bytes]] = []
-        if body.system and body.system != self.system:
-            commands.append((requests.set_system_prompt, body.system.encode()))
-            self.system = body.system
+        commands = self._set_system(body.system)
         commands.append((lambda text: settings(body=text), body.json))
+        await self._send_texts(commands)
+
+    async def count(self, text: str, model: str) -> int | None:
+        """Have the provider count the tokens of a text, as one message of the user.
+
+        If the provider does not count, the CLI answers with a guess of its own, which
+        is not used.
+
+        Returns:
+            None: there is no count of the provider's.
+        """
+        self.has_body = False
+        commands = self._set_system(text)
+        commands.append((lambda _: requests.count_settings(model), b""))
+        await self._send_texts(commands)
+        seconds = _COUNT_SECONDS + len(text) / BYTES_A_SECOND
+        asked = self._controls.ask(requests.context_usage())
+        try:
+            reply = await self._within(asked, seconds)
+        except ClaudeFailed as error:
+            if error.cause is not Cause.COMMAND_REFUSED:
+                raise
+            return None
+        tokens = codec.decode_context_usage(reply.response.response).system_tokens
+        return None if tokens == _guess(text) else tokens
+
+    def _set_system(self, system: str) -> "list[_TextCommand]":
+        """The command that sets a system prompt, if there is one to set."""
+        if not system or system == self.system:
+            return []
+        self.system = system
+        return [(requests.set_system_prompt, system.encode())]
+
+    async def _send_texts(self, commands: "Sequence[_TextCommand]") -> None:
+        """Send commands with long texts; returns when all are acknowledged."""
         size_bytes = sum(len(text) for _, text in commands)
         if size_bytes <= _WHOLE_BYTES:
             await self._send_all([of(text.decode()) for of, text in commands])

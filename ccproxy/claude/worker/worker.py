@@ -159,14 +159,35 @@ class Worker(HasWorkerState):
         """
         if not self.is_free or (self.system is not None and not body.system):
             raise InternalError("a worker was given a question that it cannot take")
+        self._begin(len(body.json))
+        self._reader.begin(body, listener)
+        self._run(self._put(body))
+
+    def _begin(self, size_bytes: int) -> None:
         self.questions += 1
         self._state = WorkerState.PREPARING
         self._stop_timer()
-        self._heartbeat.patience_seconds = len(body.json) / BYTES_A_SECOND
+        self._heartbeat.patience_seconds = size_bytes / BYTES_A_SECOND
         self._heartbeat.start()
         self._process.forget_errors()
-        self._reader.begin(body, listener)
-        self._run(self._put(body))
+
+    async def count(self, text: str, model: str) -> int | None:
+        """Have the provider count a text, as `Commands.count`; `abandon` ends it.
+
+        The text becomes the system prompt. Raises `CCProxyError` if the CLI is lost.
+        """
+        if not self.is_free:
+            raise InternalError("a worker that is not free was given a text")
+        self._begin(len(text))
+        try:
+            if not await self._is_open():
+                return None
+            tokens = await self._commands.count(text, model)
+        except CCProxyError as error:
+            self._failed(Failure(error))
+            raise
+        self._become_ready()
+        return tokens
 
     def on_ready(self, ready: Callable[[], None]) -> None:
         """Call ``ready`` when the worker is ready after a question or the warm-up."""
@@ -255,10 +276,8 @@ class Worker(HasWorkerState):
             self._become_ready()
 
     async def _put(self, body: ComposedBody) -> None:
-        number = self.questions
-        await self.open()
-        if number != self.questions or not self.is_preparing:
-            return  # abandoned
+        if not await self._is_open():
+            return
         await self._commands.prepare(body)
         if self.is_settling:
             # The question was abandoned before it was written: nothing to rewind.
@@ -266,6 +285,12 @@ class Worker(HasWorkerState):
         elif self.is_preparing:
             self._state = WorkerState.ASKING
             await self._commands.ask(body.first_text)
+
+    async def _is_open(self) -> bool:
+        """Wait for the initialization; returns whether the question still waits."""
+        number = self.questions
+        await self.open()
+        return number == self.questions and self.is_preparing
 
     # The answer.
 
@@ -341,17 +366,14 @@ class Worker(HasWorkerState):
 
     def _become_ready(self) -> None:
         # `on_ready` does not report the initialization alone.
-        is_back = self.is_settling or self.questions > 0
+        is_back, commands = self.is_settling or self.questions > 0, self._commands
         self._stop_timer()
         self._state = WorkerState.READY
-        if self._commands.has_body:
-            self._start_timer(_FORGET_SECONDS, self._forget)
+        if commands.has_body:
+            self._start_timer(_FORGET_SECONDS, lambda: self._run(commands.forget()))
         self._heartbeat.start()
         if is_back and self._on_ready is not None:
             self._on_ready()
-
-    def _forget(self) -> None:
-        self._run(self._commands.forget())
 
     def _start_timer(self, seconds: float, call: Callable[[], None]) -> None:
         self._stop_timer()
@@ -369,8 +391,7 @@ class Worker(HasWorkerState):
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
-        is_known = isinstance(error, CCProxyError | codec.WireError)
-        if not is_known and not self.is_gone:
+        if not self.is_gone and not isinstance(error, CCProxyError | codec.WireError):
             self._log.failure("a command to a CLI failed", failure)
         self._lose(error_of_command(error))
 

@@ -12,17 +12,34 @@ from ccproxy.core.stream import ContentBlockStart, ContentBlockStop, Finished
 from tests.integration.http.conftest import HTTP
 from tests.integration.http.responses import START, ask, create, turns
 from tests.support.backend import FINISHED
+from tests.support.spec import input_tokens_errors
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.threads
 
 
 @ensureDeferred
-async def test_input_tokens_are_not_guessed(http: HTTP) -> None:
-    error = await ask(
-        http, "POST", "/v1/responses/input_tokens", 501, json={"input": "x"}
-    )
-    assert error["error"]["code"] == "not_supported"
+async def test_input_tokens_of_a_whole_conversation(http: HTTP) -> None:
+    one = await create(http, "one")
+    body = {
+        "instructions": "be brief",
+        "input": "two",
+        "previous_response_id": one["id"],
+        "seed": 1,
+    }
+    response = await http.request("POST", "/v1/responses/input_tokens", json=body)
+    document = await response.json()
+    assert document == {"object": "response.input_tokens", "input_tokens": 7}
+    assert input_tokens_errors(document) == []
+    assert response.headers.getRawHeaders("x-ccproxy-token-count") == ["exact"]
+    assert response.headers.getRawHeaders("x-ccproxy-ignored") == ["seed"]
+    [(request, _)] = http.backend.counted
+    texts = [json.loads(b.raw)["text"] for m in request.messages for b in m.blocks]
+    assert (request.system, texts) == ("be brief", ["one", "re: one", "two"])
+    body = {"input": "x", "previous_response_id": "resp_0"}
+    error = await ask(http, "POST", "/v1/responses/input_tokens", 400, json=body)
+    assert error["error"]["code"] == "previous_response_not_found"
+    assert len(http.backend.asks) == 1
 
 
 @ensureDeferred

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
+from ccproxy.core.backend import TokenCount
 from ccproxy.core.errors import ClaudeFailed, Overloaded, RateLimited
 from ccproxy.core.stream import Failed
 from ccproxy.web.access import key_id
@@ -195,7 +196,6 @@ async def test_a_failure_within_a_stream(http: HTTP) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "kind"),
     [
-        ("POST", "/v1/messages/count_tokens", 501, "not_found_error"),
         ("POST", "/v1/messages/batches", 404, "not_found_error"),
         ("GET", "/v1/messages", 405, "invalid_request_error"),
     ],
@@ -206,8 +206,33 @@ async def test_what_there_is_not(
 ) -> None:
     response = await http.request(method, path, json=HELLO)
     await told(response, status, kind)
-    retry = header(response, "x-should-retry")
-    assert retry == ("false" if status == 501 else None)
+    assert header(response, "x-should-retry") is None
+
+
+@ensureDeferred
+async def test_tokens_are_counted(http: HTTP) -> None:
+    body = {**HELLO, "system": " ", "tools": None}
+    response = await http.request("POST", "/v1/messages/count_tokens", json=body)
+    assert (response.code, await response.json()) == (200, {"input_tokens": 7})
+    assert header(response, "x-ccproxy-token-count") == "exact"
+    assert header(response, "x-ccproxy-ignored") == "system"
+    assert header(response, "request-id") == header(response, "x-request-id")
+    [(request, owner)] = http.backend.counted
+    assert [m.content for m in request.messages] == ["hello"]
+    assert owner
+    http.backend.token_count = TokenCount(tokens=9, is_exact=False)
+    response = await http.request("POST", "/v1/messages/count_tokens", json=HELLO)
+    assert await response.json() == {"input_tokens": 9}
+    assert header(response, "x-ccproxy-token-count") == "estimated"
+    assert http.backend.asks == []
+
+
+@ensureDeferred
+async def test_a_count_that_is_refused(http: HTTP) -> None:
+    for body, status in (({"messages": []}, 400), ({**HELLO, "model": "x"}, 404)):
+        response = await http.request("POST", "/v1/messages/count_tokens", json=body)
+        kind = "invalid_request_error" if status == 400 else "not_found_error"
+        await told(response, status, kind)
 
 
 @ensureDeferred

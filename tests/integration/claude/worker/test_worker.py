@@ -761,3 +761,139 @@ async def test_costs_and_limits_are_told(workers: Workers) -> None:
     # Also of what the CLI did behind the end of the answer.
     assert observer.costs == [0.5, 0.5]
     assert [window.name for window in windows] == ["five_hour"]
+
+
+# Counts.
+
+
+@ensureDeferred
+async def test_a_count(workers: Workers) -> None:
+    worker = workers.start()
+    assert await worker.count("how many?", "opus") == 1009
+    assert commands(workers) == [
+        *(*BEGUN, "set_model", "apply_flag_settings", "get_context_usage"),
+    ]
+    assert settings(workers) == [
+        {
+            "model": "opus",
+            "env": {
+                "CLAUDE_CODE_EXTRA_BODY": "",
+                "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE": "1",
+            },
+        }
+    ]
+    assert worker.is_ready
+    assert (worker.questions, worker.system) == (1, "how many?")
+    # A question without a system prompt needs another worker.
+    assert not worker.can_ask("")
+    assert (await heard(worker, composed("answer", "system"))).said == "fake answer"
+    assert await worker.count("x" * 500_000, "opus") == 501_000
+    await is_good(worker)
+    assert workers.lost == []
+
+
+@pytest.mark.parametrize("fault", ["guesses", "counts-other"])
+@ensureDeferred
+async def test_no_count_of_the_providers(fakes: Fakes, fault: str) -> None:
+    worker = fakes(fault).start()
+    for text in ("a", "abcd", "how many?", "é" * 101):
+        assert await worker.count(text, "opus") is None
+    await is_good(worker)
+
+
+@ensureDeferred
+async def test_a_cli_that_does_not_count(fakes: Fakes) -> None:
+    worker = fakes("refuse:get_context_usage").start()
+    assert await worker.count("how many?", "opus") is None
+    await is_good(worker)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [("mute:get_context_usage", 15.0), ("mute:apply_flag_settings", 3.0)],
+)
+@ensureDeferred
+async def test_a_count_that_hangs(fakes: Fakes, fault: str, seconds: float) -> None:
+    workers, clock = fakes(fault), Clock()
+    worker = workers.start(clock=clock)
+    counting = Deferred.fromCoroutine(worker.count("how many?", "opus"))
+    await until(lambda: commands(workers)[-1:] == [fault.removeprefix("mute:")])
+    clock.advance(seconds - 0.1)
+    assert worker.is_preparing
+    clock.advance(0.2)
+    with pytest.raises(WorkerLost):
+        await counting
+    assert worker.is_gone
+    assert workers.lost == [worker]
+
+
+@ensureDeferred
+async def test_a_count_of_a_cli_that_dies(
+    fakes: Fakes, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("ended unexpectedly")
+    workers = fakes("mute:get_context_usage")
+    worker = workers.start()
+    counting = Deferred.fromCoroutine(worker.count("how many?", "opus"))
+    await until(lambda: commands(workers)[-1:] == ["get_context_usage"])
+    worker.kill()
+    with pytest.raises(WorkerLost):
+        await counting
+    await until(lambda: workers.lost == [worker])
+
+
+@ensureDeferred
+async def test_a_count_that_is_abandoned(fakes: Fakes) -> None:
+    workers = fakes()
+    worker = workers.start()
+    counting = Deferred.fromCoroutine(worker.count("how many?", "opus"))
+    await worker.open()
+    assert worker.is_preparing
+    worker.abandon()
+    assert worker.is_settling
+    await counting
+    assert worker.is_ready
+    assert workers.ready == [worker]
+    await is_good(worker)
+    # While the CLI starts, nothing was sent to it.
+    other = workers.start()
+    counting = Deferred.fromCoroutine(other.count("how many?", "opus"))
+    other.abandon()
+    assert other.is_starting
+    assert await counting is None
+    assert other.system is None
+
+
+@ensureDeferred
+async def test_an_abandoned_count_that_hangs(fakes: Fakes) -> None:
+    workers, clock = fakes("mute:get_context_usage"), Clock()
+    worker = workers.start(clock=clock)
+    counting = Deferred.fromCoroutine(worker.count("how many?", "opus"))
+    await until(lambda: commands(workers)[-1:] == ["get_context_usage"])
+    worker.abandon()
+    clock.advance(3.1)
+    assert worker.is_gone
+    with pytest.raises(WorkerLost):
+        await counting
+
+
+@ensureDeferred
+async def test_a_count_of_a_worker_that_is_closed(fakes: Fakes) -> None:
+    workers = fakes("mute:get_context_usage")
+    worker = workers.start()
+    counting = Deferred.fromCoroutine(worker.count("how many?", "opus"))
+    await until(lambda: commands(workers)[-1:] == ["get_context_usage"])
+    closed = worker.close()
+    with pytest.raises(CCProxyError):
+        await counting
+    await closed
+    assert worker.is_gone
+
+
+@ensureDeferred
+async def test_a_worker_that_is_not_free_counts_nothing(workers: Workers) -> None:
+    worker = workers.start()
+    worker.ask(composed("answer"), Heard())
+    with pytest.raises(InternalError):
+        await worker.count("how many?", "opus")
+    await until(lambda: worker.is_ready)

@@ -1,0 +1,43 @@
+"""The state of the CLI and of its login, from what the CLI has reported. Pure."""
+
+from collections.abc import Sequence
+
+from ccproxy.claude.installation.compose_mode import ComposeDecision, ComposeMode
+from ccproxy.claude.protocol.records import Account, InitializeAnswer
+from ccproxy.core.backend import Status
+from ccproxy.core.usage import RateWindow
+
+
+def cli_status(
+    known: InitializeAnswer | None,
+    decision: ComposeDecision,
+    windows: Sequence[RateWindow],
+    *,
+    can_start: bool,
+    why_not: str,
+) -> Status:
+    """Make the status.
+
+    Args:
+        known: the CLI's answer to its last initialization; None: there was none.
+        decision: the compose mode.
+        windows: the subscription's rate limits.
+        can_start: whether processes may be started now.
+        why_not: why the CLI does not answer; empty: no reason is known.
+    """
+    account = Account()
+    if known is not None and known.account is not None:
+        account = known.account
+    mode = ComposeMode.NATIVE if decision.is_native else ComposeMode.BODY
+    return Status(
+        answers=known is not None and can_start and not why_not,
+        version=None if known is None else known.claude_code_version,
+        is_logged_in=known is not None and account.is_logged_in,
+        login=account.source,
+        account=account.email,
+        subscription=account.subscription_type,
+        windows=windows,
+        composer=mode.value,
+        why_native=decision.why,
+        why_not=why_not,
+    )
