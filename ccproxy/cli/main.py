@@ -111,12 +111,30 @@ class _Application(MultiService):
             parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
+    def _take_signals(self) -> None:
+        """Handle the signals that stop the server, in place of Twisted's handlers.
+
+        Twisted fails if a second signal comes before it has handled the first.
+        """
+        for number in _STOPPING:
+            handler = signal.getsignal(number)
+            # Under `nohup`, SIGHUP is ignored, and stays ignored.
+            if callable(handler) or handler is signal.SIG_DFL:
+                signal.signal(number, self._stop)
+
     def _stop(self, number: int, frame: object) -> None:
-        """Handle SIGHUP, which a closed terminal sends: stop as on SIGTERM."""
+        """Handle the first signal: SIGTERM, SIGINT, or a closed terminal's SIGHUP."""
+        self._expect_second_signal()
         reactor = running_reactor()
-        # Twisted logs the same text for the other signals.
-        reactor.callFromThread(_log.info, "Received SIGHUP, shutting down.")
+        name = signal.Signals(number).name
+        text = "Received {name}, shutting down."
+        reactor.callFromThread(_log.info, text, name=name)
         reactor.callFromThread(reactor.stop)
+
+    def _expect_second_signal(self) -> None:
+        for number in _STOPPING:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, self._stop_now)
 
     def _stop_now(self, number: int, frame: object) -> None:
         """Handle the second signal: stop without waiting for answers."""
@@ -143,16 +161,13 @@ class _Application(MultiService):
     @override
     def startService(self) -> None:
         super().startService()
-        # Under `nohup`, SIGHUP is ignored, and stays ignored.
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, self._stop)
+        # Twisted installs its handlers when the reactor starts to run.
+        running_reactor().callWhenRunning(self._take_signals)
         notify(READY, os.environ)
 
     @override
     def stopService(self) -> "Deferred[Any]":
-        for number in _STOPPING:
-            if callable(signal.getsignal(number)):
-                signal.signal(number, self._stop_now)
+        self._expect_second_signal()
         notify(STOPPING, os.environ)
         stopped: Deferred[Any] = super().stopService()
         return stopped

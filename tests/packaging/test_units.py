@@ -93,7 +93,9 @@ def test_systemds_verify_would_notice(tmp_path: Path) -> None:
 
 @needs_systemd
 def test_exposure_of_the_system_unit_is_what_the_docs_say(tmp_path: Path) -> None:
-    said = re.search(r"exposure (\d\.\d)", (ROOT / "docs" / "service.md").read_text())
+    said = re.search(
+        r"exposure as (\d\.\d)", (ROOT / "docs" / "service.md").read_text()
+    )
     assert said
     limit = int(float(said[1]) * 10)
     options = ("security", "--offline=true", str(SYSTEM))
@@ -224,7 +226,7 @@ def test_nixos_key_in_the_store_is_refused() -> None:
     )
     [entry] = json.loads(done.stdout)["config"]["assertions"]
     assert not entry["assertion"]
-    assert "everybody can read it" in entry["message"]
+    assert "every user can read" in entry["message"]
 
 
 @needs_nix
