@@ -11,6 +11,9 @@ everything before the message (`ccproxy.claude.body.turns`). Newer models refuse
 thinking after any other prefix. For older models, a message is also looked up by the
 ids of its calls, because some clients change earlier messages.
 
+A client of OpenAI's APIs cannot send back what the provider's own tools have found, so
+messages with their blocks are remembered, too, without calls of the client's tools.
+
 After a restart, or on another server, the memory is empty. So the messages of a request
 are first looked up in the store (`SharedAnswers`), by a hash of the ids of their calls
 and a hash of their content. This module then compares the prefixes. If nothing is
@@ -34,7 +37,14 @@ from ccproxy.claude.answer_cache import (
     answer_content,
 )
 from ccproxy.claude.body.models import is_same_model
-from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolUse
+from ccproxy.core.blocks import (
+    Block,
+    Opaque,
+    RedactedThinking,
+    SearchCopy,
+    Thinking,
+    ToolUse,
+)
 from ccproxy.core.messages import Message
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9]")
@@ -113,12 +123,13 @@ class RememberedAnswers:
             block for block in blocks if _is_signed(block) or not _is_thought(block)
         ]
         owner_key, ids = self._owner_key(owner), _ids(blocks)
-        if not any(_is_signed(block) for block in blocks):
-            # A message without thinking need not replace the client's copy.
+        if not _has_server_tool(blocks) and not any(map(_is_signed, blocks)):
+            # Such a message need not replace the client's copy, which lacks nothing.
             self._note_plain(_by_ids(owner_key, ids))
             return
         answer = self._keep(owner_key, prefix, blocks, model, now)
-        if self.shared is not None and is_shared and ids:
+        can_be_found = ids or _has_server_tool(blocks)
+        if self.shared is not None and is_shared and can_be_found:
             document = _Document(prefix, model, [Raw(b.raw) for b in blocks])
             key = _shared_key(ids, answer.content)
             self.shared.put(_digest(owner_key.encode()), key, _encode(document))
@@ -129,18 +140,24 @@ class RememberedAnswers:
         """The keys of the messages that should be looked up in the store.
 
         A message is looked up if it has calls, is not in memory, and comes from the
-        client without its thinking. Yields after each of the assistant's turns.
+        client without its thinking, or without the results of a search. Yields after
+        each of the assistant's turns.
         """
         keys: dict[tuple[str, str], None] = {}
         owner_key = self._owner_key(owner)
         for run in _assistant_runs(messages):
             whole = [block for message in run for block in message]
-            if any(_is_signed(block) for block in whole):
+            has_search = any(isinstance(b.value, SearchCopy) for b in whole)
+            if any(_is_signed(block) for block in whole) and not has_search:
                 continue
             for client_copy in (whole, *run) if len(run) > 1 else (whole,):
                 ids = _ids(client_copy)
                 if ids and not self._is_known(_by_ids(owner_key, ids), now):
                     keys[_shared_key(ids, answer_content(client_copy))] = None
+            if has_search and not _ids(whole):
+                content = answer_content(whole)
+                if not self._is_known(_by_content(owner_key, content), now):
+                    keys[_shared_key((), content)] = None
             yield
         return list(keys)
 
@@ -186,6 +203,8 @@ class RememberedAnswers:
         ids = _ids(blocks)
         if ids:
             self._cache.put(_by_ids(owner_key, ids), answer, now)
+        elif _has_server_tool(blocks):
+            self._cache.put(_by_content(owner_key, answer.content), answer, now)
         return answer
 
     def _note_plain(self, key: str) -> None:
@@ -274,6 +293,11 @@ def _is_signed(block: Block) -> bool:
     )
 
 
+def _has_server_tool(blocks: Sequence[Block]) -> bool:
+    """Whether a block, such as that of a search, cannot come back from all clients."""
+    return any(isinstance(block.value, Opaque) for block in blocks)
+
+
 def _ids(blocks: Sequence[Block]) -> tuple[str, ...]:
     """The ids of calls, without the characters that some clients remove."""
     return tuple(
@@ -291,10 +315,20 @@ def _by_ids(owner: str, ids: Sequence[str]) -> str:
     return f"{owner} calls {' '.join(ids)}"
 
 
+def _by_content(owner: str, content: AnswerContent) -> str:
+    return f"{owner} content {_content_digest(content)}"
+
+
 def _shared_key(ids: Sequence[str], content: AnswerContent) -> tuple[str, str]:
+    """The key in the store; without calls, both hashes are that of the content."""
+    by_content = _content_digest(content)
+    return _digest(" ".join(ids).encode()) if ids else by_content, by_content
+
+
+def _content_digest(content: AnswerContent) -> str:
     text = content.text.encode("utf-8", "surrogatepass")
     calls = [part for name, made in content.calls for part in (name.encode(), made)]
-    return _digest(" ".join(ids).encode()), _digest(text, *calls)
+    return _digest(text, *calls)
 
 
 def _digest(*parts: bytes) -> str:

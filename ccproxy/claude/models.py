@@ -22,7 +22,7 @@ from ccproxy.claude.model_names import LONG_CONTEXT, split_name
 from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.core.backend import ModelEntry, ModelSize
 from ccproxy.core.errors import ModelNotFound
-from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.messages import MessagesRequest, WebSearch
 
 # The CLI's efforts, the lowest first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -67,8 +67,8 @@ class NamedModel:
             # The CLI's default is to think, whatever the model's own default is.
             request = evolve(request, default_thinking="cli", shows_thinking=True)
         if self.searches_web:
-            paths = (*request.web_search_paths, _MODEL)
-            request = evolve(request, web_search_paths=paths)
+            wishes = (*request.web_searches, WebSearch(at=_MODEL))
+            request = evolve(request, web_searches=wishes)
         return request
 
 

@@ -4,7 +4,14 @@ from attrs import frozen
 
 from ccproxy.config.limits import PoolLimits, SuspensionLimits, TurnTimeouts
 from ccproxy.config.options import Group, option
-from ccproxy.config.parsers import choice, duration_or_none, names, positive, switch
+from ccproxy.config.parsers import (
+    choice,
+    duration_or_none,
+    names,
+    positive,
+    some_of,
+    switch,
+)
 
 # The tool of Claude Code for the web search of OpenAI's APIs.
 _WEB_SEARCH = "WebSearch"
@@ -79,6 +86,16 @@ class ClaudeSettings(PoolLimits, NativeSettings, TurnTimeouts):
         help="time limit for waiting for another request of the same client that "
         "begins alike, so that the beginning is read from the provider's prompt cache; "
         "0: no request waits",
+    )
+    server_tools: tuple[str, ...] = option(
+        group=Group.MODEL,
+        metavar="NAMES",
+        parse=some_of("web_search", "web_fetch", "code_execution"),
+        unset=(),
+        default_text="none",
+        help="tools of the provider that clients of OpenAI's APIs may use by asking "
+        "for web search, separated by commas: web_search; web_fetch: opens pages, too; "
+        "code_execution: filters what it finds by code. The provider bills each search",
     )
     max_processes: int | None = option(
         group=Group.PROCESSES,

@@ -140,6 +140,19 @@ def postgresql_url(text: str) -> str:
     raise ValueError("is not postgresql://USER:PASSWORD@HOST/DATABASE")
 
 
+def some_of(*words: str) -> Callable[[str], tuple[str, ...]]:
+    """A parser for words of a list, separated by commas; an empty text is none."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        given = tuple(word.strip().lower() for word in text.split(",") if word.strip())
+        for word in given:
+            if word not in words:
+                raise ValueError(f"{word!r} is not one of {', '.join(words)}")
+        return tuple(dict.fromkeys(given))
+
+    return parse
+
+
 def choice(*choices: str) -> Callable[[str], str]:
     """Make a parser that accepts the given words, in any case."""
 

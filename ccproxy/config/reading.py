@@ -71,6 +71,10 @@ def without_effect(settings: Settings) -> Sequence[str]:
             found.append(f"--max-suspended: {why}")
         if settings.suspended_timeout != default.suspended_timeout.default:
             found.append(f"--suspended-timeout: {why}")
+    if settings.server_tools and "web_search" not in settings.server_tools:
+        found.append("--server-tools: its other tools come with web_search only")
+    if settings.server_tools and (settings.agent_tools or settings.compose == "native"):
+        found.append("--server-tools: the CLI sends no tool of the provider's itself")
     return found
 
 

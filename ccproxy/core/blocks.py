@@ -73,6 +73,14 @@ class RedactedThinking(msgspec.Struct, frozen=True):
     data: str = ""
 
 
+class SearchCopy(msgspec.Struct, frozen=True):
+    """``ccproxy_search_copy``: the client's copy of a search, without its results.
+
+    A decoder of OpenAI's APIs makes it. The composer replaces it by the remembered
+    blocks, or leaves it out. It is never sent.
+    """
+
+
 class Opaque(msgspec.Struct, frozen=True):
     """A block of any other type, which is passed on unchanged."""
 
@@ -87,10 +95,12 @@ BlockValue: TypeAlias = (
     | ToolResult
     | Thinking
     | RedactedThinking
+    | SearchCopy
     | Opaque
 )
 
 
+_SEARCH_COPY = "ccproxy_search_copy"
 _BLOCKS: Mapping[str, type[BlockValue]] = {
     "text": Text,
     "image": Image,
@@ -99,6 +109,7 @@ _BLOCKS: Mapping[str, type[BlockValue]] = {
     "tool_result": ToolResult,
     "thinking": Thinking,
     "redacted_thinking": RedactedThinking,
+    _SEARCH_COPY: SearchCopy,
 }
 
 
@@ -216,6 +227,11 @@ def thinking_block(thinking: str, signature: str, at: str = "") -> Block:
 def redacted_thinking_block(data: str, at: str = "") -> Block:
     """A ``redacted_thinking`` block."""
     return Block.make("redacted_thinking", data=data, at=at)
+
+
+def search_copy(at: str) -> Block:
+    """The client's copy of a search; ``at`` is empty if it need not be reported."""
+    return Block(SearchCopy(), b'{"type":"ccproxy_search_copy"}', at, _SEARCH_COPY)
 
 
 def result_content(result: ToolResult, at: str = "") -> str | tuple[Block, ...]:

@@ -141,6 +141,34 @@ OutputConfig: TypeAlias = Parsed[OutputValue]
 
 
 @frozen(kw_only=True)
+class WebSearch:
+    """A client's wish that the model may search the web.
+
+    Attributes:
+        at: the path of the field that asks for it.
+        allowed_domains: the only domains to search; empty: all.
+        blocked_domains: domains not to search.
+        user_location: where the user is, as the Messages API's ``user_location``.
+        max_uses: the largest number of searches; None: the provider's limit.
+        settings: the paths of the fields that set the attributes above.
+        unsent: the paths of further settings, which no tool of the provider has.
+    """
+
+    at: str
+    allowed_domains: tuple[str, ...] = ()
+    blocked_domains: tuple[str, ...] = ()
+    user_location: Mapping[str, str] | None = None
+    max_uses: int | None = None
+    settings: tuple[str, ...] = ()
+    unsent: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the wish and of all its settings."""
+        return (self.at, *self.settings, *self.unsent)
+
+
+@frozen(kw_only=True)
 class MessagesRequest:
     """A request to the model.
 
@@ -158,8 +186,10 @@ class MessagesRequest:
         thinking_prefixes: the hash of everything before each thinking block when it was
             made, by the same keys. A block that is not in it counts as made after the
             same conversation.
-        web_search_paths: the paths of fields that ask for web search; the backend
-            searches the web, or reports these fields as ignored.
+        web_searches: the wishes for web search; the backend grants the first one, or
+            reports their fields as ignored.
+        continues_pauses: whether an answer that the provider pauses (``pause_turn``) is
+            continued by a further request. Otherwise the client continues it.
         may_be_kept: whether the answer may be stored on disk.
         cache: the client's options of the prompt cache.
         paths: the client's names of fields, such as ``output_config.format.schema`` →
@@ -182,7 +212,8 @@ class MessagesRequest:
     extra: Mapping[str, Raw] = field(factory=dict)
     thinking_models: Mapping[str, str] = field(factory=dict)
     thinking_prefixes: Mapping[str, str] = field(factory=dict)
-    web_search_paths: tuple[str, ...] = ()
+    web_searches: tuple[WebSearch, ...] = ()
+    continues_pauses: bool = False
     may_be_kept: bool = True
     cache: CacheWish = field(factory=CacheWish)
     paths: Mapping[str, str] = field(factory=dict, eq=False)
@@ -230,7 +261,7 @@ class Adjustments:
 
     _ignored: dict[str, None] = field(init=False, factory=dict)
     _adjusted: dict[str, None] = field(init=False, factory=dict)
-    _web_searches: dict[str, None] = field(init=False, factory=dict)
+    _web_searches: list[WebSearch] = field(init=False, factory=list)
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -243,8 +274,8 @@ class Adjustments:
         return tuple(self._adjusted)
 
     @property
-    def web_searches(self) -> tuple[str, ...]:
-        """The paths of fields that ask for web search."""
+    def web_searches(self) -> tuple[WebSearch, ...]:
+        """The wishes for web search."""
         return tuple(self._web_searches)
 
     def ignore(self, *paths: str) -> None:
@@ -259,6 +290,10 @@ class Adjustments:
         """Whether `adjust` was called with a path."""
         return path in self._adjusted
 
-    def search_web(self, path: str) -> None:
-        """Record a field that asks for web search."""
-        self._web_searches[path] = None
+    def search_web(self, wish: WebSearch) -> None:
+        """Record a wish for web search."""
+        self._web_searches.append(wish)
+
+    def forget_searches(self) -> None:
+        """Remove the wishes for web search, because no tool may be called."""
+        self._web_searches.clear()

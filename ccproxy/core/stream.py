@@ -35,6 +35,8 @@ class FinishReason(Enum):
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "max_tokens": FinishReason.LENGTH,
     "model_context_window_exceeded": FinishReason.LENGTH,
+    # Only after as many continuations as the proxy makes.
+    "pause_turn": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
     "tool_use": FinishReason.TOOL_USE,
 }

@@ -65,6 +65,7 @@ def make_backend(
         ComposeOptions(
             forward_sampling=settings.forward_sampling,
             forward_tool_choice=settings.forward_tool_choice,
+            server_tools=settings.server_tools,
             operator_body=runtime.operator_body,
             betas=CLI_BETAS.union(BETAS),
         ),

@@ -167,6 +167,9 @@ def declaration(path: str, struct: type[msgspec.Struct] | None) -> Field | None:
         if struct is None or name not in declared(struct):
             return None
         found = declared(struct)[name]
+        if found.fate.fate is Fate.KEPT:
+            # It is kept whole.
+            return found
         struct = _ITEMS.get((struct, name), found.item) if index else found.struct
     return found
 

@@ -54,6 +54,11 @@ def _add_to_message(message: JSON, delta: Mapping[str, Any]) -> None:
                     _add_to_call(message.setdefault(name, []), call)
             case "function_call", dict():
                 _append(message.setdefault(name, {}), value)
+            case "annotations" | "server_tool_errors", list():
+                kept = message.setdefault(name, [])
+                for each in value:
+                    assert each.pop("index") == len(kept)
+                    kept.append(each)
             case "reasoning_details", list():
                 message.setdefault(name, []).extend(value)
             case "role", str():
@@ -120,6 +125,17 @@ def folded_response(events: Sequence[JSON]) -> JSON:
                     parts.append(event["part"])
                 else:
                     assert parts[_place(event)] == event["part"]
+            case ["web_search_call", _]:
+                _at(event, items)
+                assert items[-1]["type"] == "web_search_call"
+            case ["output_text", "annotation", "added"]:
+                _at(event, items)
+                part = items[-1]["content"][event["content_index"]]
+                assert event["annotation_index"] == len(part["annotations"])
+                part["annotations"].append(event["annotation"])
+                place = event["annotation"]
+                assert 0 <= place["start_index"] < place["end_index"]
+                assert place["end_index"] == len(part["text"])
             case [_, stage]:
                 _at(event, items)
                 _add_text(items[-1], event, stage)
@@ -164,7 +180,7 @@ def _add_text(item: JSON, event: JSON, stage: str) -> None:
 
 def _assert_grown(item: JSON, done: JSON) -> None:
     """The finished item is the one that grew, but for what comes at its end."""
-    at_the_end = ("status", "encrypted_content", "action")
+    at_the_end = ("status", "encrypted_content", "action", "error")
     for name in {*item, *done} - {*at_the_end}:
         assert item[name] == done[name]
 

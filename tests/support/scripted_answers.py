@@ -181,6 +181,16 @@ class ScriptedAnswer:
     message: Mapping[str, Any] = {}
     event: Mapping[str, Any] = {}
 
+    @property
+    def cited_texts(self) -> list[str]:
+        """The texts of the blocks that cite a page."""
+        return [
+            block.joined("text")
+            for block in self.blocks
+            if any(_PAGE.items() <= d.get("citation", {}).items() for d in block.deltas)
+            if block.joined("text")
+        ]
+
     def joined(self, name: str) -> str:
         """The strings of that name in all its blocks."""
         return "".join(block.joined(name) for block in self.blocks)
@@ -294,10 +304,16 @@ def _calls(draw: st.DrawFn) -> ScriptedBlock:
     return ScriptedBlock(start, tuple(_extended(draw, deltas)))
 
 
+_PAGES = [{"type": "web_search_result", "url": "https://a", "title": "A"}]
+_SEARCH_FAILED = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
 _FIXED: tuple[Mapping[str, Any], ...] = (
     {"type": "redacted_thinking", "data": REDACTED},
     _SERVER_CALL,
+    {**_SERVER_CALL, "id": "srvtoolu_2", "input": {"query": "so 😀"}},
+    {**_SERVER_CALL, "name": "web_fetch", "input": {"url": "https://a"}},
     _SERVER_RESULT,
+    {**_SERVER_RESULT, "tool_use_id": "srvtoolu_2", "content": _PAGES},
+    {**_SERVER_RESULT, "content": _SEARCH_FAILED},
     UNKNOWN,
 )
 _BLOCKS = (

@@ -42,13 +42,13 @@ from ccproxy.api.common.tools import (
     ToolTable,
     function_call,
 )
-from ccproxy.core.blocks import Block
+from ccproxy.core.blocks import Block, search_copy
 from ccproxy.core.messages import Adjustments
 
 # The fields that a message of a role uses.
 _TOLD = ("content", "refusal", "reasoning_details", "reasoning_content")
 _USED: Mapping[str, Collection[str]] = {
-    "assistant": (*_TOLD, "tool_calls", "function_call"),
+    "assistant": (*_TOLD, "tool_calls", "function_call", "annotations"),
     "tool": ("content", "tool_call_id", "call_id", "is_error"),
     "function": ("content", "is_error"),
 }
@@ -73,6 +73,8 @@ class ChatMessageParam(msgspec.Struct):
     function_call: FunctionCallParam | None = None
     name: Annotated[object, ignored("the provider's messages have no names")] = None
     audio: Annotated[object, ignored("audio is not stored")] = None
+    # The citations of an answer. They are sent if the proxy remembers the answer.
+    annotations: list[object] | None = None
     # Not in OpenAI's document: two fields for thinking (`ccproxy.api.chat.reasoning`),
     # `is_error` of the Messages API, and fields of Responses.
     reasoning_details: object = None
@@ -200,11 +202,13 @@ class MessageReader:
             parts = content if isinstance(content, list) else [_text(content)]
             content = [*parts, ContentPart("refusal", refusal=message.refusal)]
         calls = self._calls(message, at) if message.role == "assistant" else []
+        cites = message.role == "assistant" and message.annotations
+        copies = [search_copy(f"{at}.annotations")] if cites else []
         return InputMessage(
             at,
             message.role,
             content,
-            tuple(calls),
+            (*calls, *copies),
             thinking_of(
                 message.reasoning_details, f"{at}.reasoning_details", self._adjustments
             ),

@@ -36,6 +36,7 @@ from ccproxy.api.common.fates import (
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
+from ccproxy.api.common.web_search import WebSearchOptions, web_search
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Adjustments, MessagesRequest
 
@@ -43,6 +44,7 @@ from ccproxy.core.messages import Adjustments, MessagesRequest
 _MOST_CHOICES = 128
 
 _NO_RESPONSES = "send all messages, or a request to `/v1/responses`"
+_SEARCH = "web_search_options"
 # The Messages API has these fields, but some of its models refuse them.
 _SAMPLING = ("temperature", "top_p", "top_k")
 
@@ -79,7 +81,7 @@ class ChatRequest(msgspec.Struct):
     top_k: int | None = None
     modalities: list[str] | None = None
     response_format: ResponseFormat | None = None
-    web_search_options: object = None
+    web_search_options: WebSearchOptions | None = None
     tools: list[ChatToolParam] | None = None
     parallel_tool_calls: bool | None = None
     functions: list[FunctionParam] | None = None
@@ -149,8 +151,12 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     given, adjustments = decode_request(_decoder, body)
     _reject_unsupported(given)
     extra = sampling_fields(given, _SAMPLING)
-    if given.web_search_options is not None:
-        adjustments.search_web("web_search_options")
+    options = given.web_search_options
+    if options is not None:
+        place, filters = options.user_location, options.filters
+        adjustments.search_web(
+            web_search(_SEARCH, user_location=place, filters=filters)
+        )
     tools = _decode_tools(given, adjustments)
     reader = MessageReader(tools.call_format.tools, adjustments)
     param, messages = _messages(given, reader, adjustments)
@@ -177,7 +183,8 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
             tool_choice=tools.choice,
             output_config=output_config(form, form_param, adjustments, effort),
             extra=extra,
-            web_search_paths=adjustments.web_searches,
+            web_searches=adjustments.web_searches,
+            continues_pauses=True,
             cache=cache,
             paths={
                 "max_tokens": limit_param,

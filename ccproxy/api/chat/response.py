@@ -21,20 +21,32 @@ from msgspec import UNSET, UnsetType
 
 from ccproxy.api.chat.reasoning import ReasoningDetail, ReasoningEncoder
 from ccproxy.api.chat.schemas import (
+    Annotation,
     ChatCompletion,
     ChatCompletionChunk,
     ChunkChoice,
     ChunkDelta,
+    CitedURL,
     CompletionChoice,
     CompletionUsage,
     Finish,
+    ServerToolError,
     stop_fields,
     usage_of,
 )
 from ccproxy.api.chat.tool_calls import NO_ARGUMENTS, StreamedCall, ToolCallFormat
+from ccproxy.api.common.citations import CitedText, URLCitation
 from ccproxy.api.common.restart_filter import RestartFilter
+from ccproxy.api.common.server_calls import server_result
 from ccproxy.api.common.tools import agent_line
-from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolUse
+from ccproxy.core.blocks import (
+    Block,
+    Opaque,
+    RedactedThinking,
+    Text,
+    Thinking,
+    ToolUse,
+)
 from ccproxy.core.encoding import (
     DONE,
     TEXT,
@@ -48,12 +60,14 @@ from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBui
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,
+    ContentBlockStop,
     Event,
     Failed,
     Finished,
     FinishReason,
     InputJSONDelta,
     MessageStart,
+    OpaqueDelta,
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
@@ -126,6 +140,9 @@ def _choice(
     thinking: list[str] = []
     details: list[ReasoningDetail] = []
     calls: list[tuple[ToolUse, str]] = []
+    cited = CitedText()
+    annotations: list[Annotation] = []
+    errors: list[ServerToolError] = []
     parts = message.parts
     for part in parts:
         match part:
@@ -134,7 +151,13 @@ def _choice(
             case AgentToolUsed():
                 thinking.append(agent_line(part))
             case BuiltBlock(block, arguments):
+                cited.begin_block(block)
                 match block.value:
+                    case Text(text):
+                        cited.add(text)
+                        annotations += map(_annotation, cited.end_block())
+                    case Opaque():
+                        errors += _errors(block)
                     case Thinking(thought, signature):
                         thinking.append(thought)
                         if signature:
@@ -148,6 +171,8 @@ def _choice(
     encoded = call_format.message(message.text, calls)
     encoded.reasoning_content = "".join(thinking) or UNSET
     encoded.reasoning_details = details or UNSET
+    encoded.annotations = annotations or UNSET
+    encoded.server_tool_errors = errors or UNSET
     encoded.refusal = end.refusal or None
     return CompletionChoice(
         index,
@@ -155,6 +180,19 @@ def _choice(
         _finish(end, call_format, has_called=bool(calls)),
         **stop_fields(end),
     )
+
+
+def _annotation(citation: URLCitation) -> Annotation:
+    place = (citation.start, citation.end)
+    return Annotation(url_citation=CitedURL(*place, citation.url, citation.title))
+
+
+def _errors(block: Block) -> list[ServerToolError]:
+    """The error of a call of the provider's tool, if the block has one."""
+    result = server_result(block)
+    if result is None or not result.error:
+        return []
+    return [ServerToolError(tool=result.tool, code=result.error)]
 
 
 class ChatStream:
@@ -205,6 +243,7 @@ class ChatStream:
                 case TextDelta(text):
                     if not lane.head:
                         wire += self._begin(lane, self.model)
+                    lane.cited.add(text)
                     data = lane.head + encode_json(text) + lane.tail
                     wire.append(WireEvent("", data))
                 case ThinkingDelta(text):
@@ -227,6 +266,10 @@ class ChatStream:
                     # The input of the provider's server tools is not sent.
                     if index == lane.call_index:
                         wire += self._deltas(lane, lane.call.more(json))
+                case OpaqueDelta(raw):
+                    lane.cited.delta(raw)
+                case ContentBlockStop():
+                    wire += self._annotated(lane)
                 case MessageStart(model):
                     lane.thinking.clear()
                     wire += self._begin(lane, model)
@@ -251,8 +294,9 @@ class ChatStream:
         return [*begun, *self._deltas(lane, ChunkDelta(reasoning_details=[detail]))]
 
     def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[WireEvent]:
-        """Encode the start of a block. Only calls and redacted thinking have chunks."""
-        before = self._complete(lane, is_whole=True)
+        """Encode the start of a block, and the end of the block before it."""
+        before = [*self._annotated(lane), *self._complete(lane, is_whole=True)]
+        lane.cited.begin_block(block)
         match block.value:
             case ToolUse() as call:
                 lane.call_index = index
@@ -264,7 +308,23 @@ class ChatStream:
             case Thinking():
                 # A block before this one may have had no signature.
                 lane.thinking.clear()
+            case Opaque():
+                for error in _errors(block):
+                    error.index = lane.errors
+                    lane.errors += 1
+                    before += self._begin(lane, self.model)
+                    delta = ChunkDelta(server_tool_errors=[error])
+                    before += self._deltas(lane, delta)
         return before
+
+    def _annotated(self, lane: "_Lane") -> Sequence[WireEvent]:
+        """Encode the citations of a text block that has just ended."""
+        annotations = [_annotation(each) for each in lane.cited.end_block()]
+        for each in annotations:
+            each.index = lane.annotations
+            lane.annotations += 1
+        delta = ChunkDelta(annotations=annotations) if annotations else None
+        return self._deltas(lane, delta)
 
     def _call(self, lane: "_Lane", call: ToolUse) -> Sequence[WireEvent]:
         if self._call_format.is_legacy and lane.calls:
@@ -279,7 +339,7 @@ class ChatStream:
         return () if call is None else self._deltas(lane, call.end(is_whole=is_whole))
 
     def _finish(self, lane: "_Lane", end: Finished) -> Sequence[WireEvent]:
-        wire = [*self._begin(lane, self.model)]
+        wire = [*self._begin(lane, self.model), *self._annotated(lane)]
         wire += self._complete(lane, is_whole=_is_whole(end))
         lane.end = end
         reason = _finish(end, self._call_format, has_called=lane.calls > 0)
@@ -322,6 +382,10 @@ class _Lane:
         self.thinking: list[str] = []
         self.call: StreamedCall | None = None
         self.call_index = 0
+        self.cited = CitedText()
+        # How many were sent.
+        self.annotations = 0
+        self.errors = 0
         self.head = b""
         self.tail = b""
         self.calls = 0

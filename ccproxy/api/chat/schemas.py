@@ -70,6 +70,34 @@ class ToolCall(msgspec.Struct, kw_only=True):
     custom: CalledCustom | UnsetType = UNSET
 
 
+class CitedURL(msgspec.Struct):
+    """``url_citation``: a page, and the place of the text that cites it."""
+
+    start_index: int
+    end_index: int
+    url: str
+    title: str
+
+
+class Annotation(msgspec.Struct, kw_only=True):
+    """An entry of ``annotations``; it has an ``index`` in chunks only."""
+
+    index: int | UnsetType = UNSET
+    type: str = "url_citation"
+    url_citation: CitedURL
+
+
+class ServerToolError(msgspec.Struct, kw_only=True):
+    """An entry of ``server_tool_errors``; it has an ``index`` in chunks only.
+
+    OpenAI's document has no such field.
+    """
+
+    index: int | UnsetType = UNSET
+    tool: str
+    code: str
+
+
 class ChatMessage(msgspec.Struct, kw_only=True):
     """The assistant's message."""
 
@@ -80,6 +108,8 @@ class ChatMessage(msgspec.Struct, kw_only=True):
     function_call: CalledFunction | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning_details: list[ReasoningDetail] | UnsetType = UNSET
+    annotations: list[Annotation] | UnsetType = UNSET
+    server_tool_errors: list[ServerToolError] | UnsetType = UNSET
 
 
 class StopFields(msgspec.Struct, kw_only=True):
@@ -133,6 +163,8 @@ class ChunkDelta(msgspec.Struct):
     function_call: CalledFunction | UnsetType = UNSET
     reasoning_content: str | Raw | UnsetType = UNSET
     reasoning_details: list[ReasoningDetail] | UnsetType = UNSET
+    annotations: list[Annotation] | UnsetType = UNSET
+    server_tool_errors: list[ServerToolError] | UnsetType = UNSET
 
 
 class ChunkChoice(StopFields):

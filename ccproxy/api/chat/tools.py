@@ -16,6 +16,7 @@ forms without nesting.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 from attrs import frozen
@@ -24,7 +25,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.common.custom_tools import custom_tool
 from ccproxy.api.common.decoding import required
-from ccproxy.api.common.fates import name_unused
+from ccproxy.api.common.fates import ignored, name_unused
 from ccproxy.api.common.past_calls import FunctionCallParam
 from ccproxy.api.common.tool_choice import OpenAIToolChoice, decode_choice
 from ccproxy.api.common.tools import (
@@ -36,11 +37,21 @@ from ccproxy.api.common.tools import (
     function_tool,
     strict_field,
 )
+from ccproxy.api.common.web_search import (
+    NO_SETTING,
+    RESERVED,
+    SearchFilters,
+    UserLocation,
+    web_search,
+)
+from ccproxy.api.common.web_search import TYPE as SEARCH_TYPE
 from ccproxy.core.blocks import Block
 from ccproxy.core.errors import InvalidRequest, unsupported
-from ccproxy.core.messages import Adjustments, Tool, ToolChoice
+from ccproxy.core.messages import Adjustments, Tool, ToolChoice, WebSearch
 
-_WEB_SEARCH = "web_search"
+_SEARCH_FIELDS = (
+    *("filters", "user_location", "allowed_domains", "blocked_domains", "max_uses"),
+)
 
 
 class FunctionParam(msgspec.Struct):
@@ -88,6 +99,13 @@ class ChatToolParam(msgspec.Struct):
     format: _CustomFormat | None = None
     strict: bool | None = None
     cache_control: Raw | UnsetType = UNSET
+    # Fields of web search, in OpenAI's form and in the Messages API's.
+    filters: SearchFilters | None = None
+    user_location: UserLocation | None = None
+    allowed_domains: list[str] | None = None
+    blocked_domains: list[str] | None = None
+    max_uses: int | None = None
+    search_context_size: Annotated[object, ignored(NO_SETTING)] = None
 
 
 @frozen(kw_only=True)
@@ -136,8 +154,7 @@ def decode_tools(
     Args:
         given: the tools.
         choice: ``tool_choice``, decoded to Python objects.
-        adjustments: records the paths of tools that ask for web search, and of renamed
-            tools.
+        adjustments: records wishes for web search, and the paths of renamed tools.
         one_call: whether the model may call only one tool at a time.
 
     Raises:
@@ -146,13 +163,15 @@ def decode_tools(
     found: list[_Given] = []
     for index, tool in enumerate(given):
         at = f"tools[{index}]"
-        if tool.type is not None and tool.type.startswith(_WEB_SEARCH):
-            adjustments.search_web(at)
+        if tool.type is not None and tool.type.startswith(SEARCH_TYPE):
+            adjustments.search_web(_search(tool, at, adjustments))
         else:
             found.append(_given(tool, at, adjustments))
-    table = _table(found)
+    table = _table(found, adjustments)
     offered = [_tool(tool, table, adjustments) for tool in found]
     chosen = decode_choice(choice, adjustments)
+    if chosen.mode == "none":
+        adjustments.forget_searches()
     left, required_choice = chosen.applied(offered, table, one_call=one_call)
     return ToolConfig(
         tools=left, choice=required_choice, call_format=ToolCallFormat(tools=table)
@@ -173,12 +192,13 @@ def decode_functions(
         ClientError: a function or the choice is invalid; ``param`` is its path.
     """
     found = [_function(f, f"functions[{n}]", adjustments) for n, f in enumerate(given)]
-    table = _table(found)
+    table = _table(found, adjustments)
     match choice:
         case None | "auto":
             chosen = OpenAIToolChoice()
         case "none":
             chosen = OpenAIToolChoice(mode="none")
+            adjustments.forget_searches()
         case {"name": str(name)}:
             chosen = OpenAIToolChoice(mode="tool", name=name)
         case _:
@@ -269,8 +289,15 @@ def _custom(
     return _Given(identity, at, description, format=form, cache_control=cache_control)
 
 
-def _table(found: Sequence[_Given]) -> ToolTable:
-    return ToolTable([(tool.identity, tool.at) for tool in found])
+def _search(tool: ChatToolParam, at: str, adjustments: Adjustments) -> WebSearch:
+    used = ("type", "name", *_SEARCH_FIELDS)
+    name_unused(tool, used, adjustments, at)
+    return web_search(at, **{name: getattr(tool, name) for name in _SEARCH_FIELDS})
+
+
+def _table(found: Sequence[_Given], adjustments: Adjustments) -> ToolTable:
+    reserved = RESERVED if adjustments.web_searches else ()
+    return ToolTable([(tool.identity, tool.at) for tool in found], reserved)
 
 
 def _tool(given: _Given, table: ToolTable, adjustments: Adjustments) -> Tool:

@@ -25,7 +25,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
 from ccproxy.api.common.decoding import required
-from ccproxy.api.common.fates import NO_LOGPROBS, ignored, name_unused
+from ccproxy.api.common.fates import NO_LOGPROBS, ignored, kept, name_unused
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
 from ccproxy.core.blocks import (
@@ -101,7 +101,7 @@ class ContentPart(msgspec.Struct, omit_defaults=True):
     # Marks the end of a prompt that the client wants to be cached.
     prompt_cache_breakpoint: dict[str, Raw] | None = None
     # Fields of text in earlier answers.
-    annotations: Annotated[object, ignored("the provider has no such field")] = None
+    annotations: Annotated[object, kept("the proxy remembers citations")] = None
     logprobs: Annotated[object, ignored(NO_LOGPROBS)] = None
     # Fields of the Messages API, which some clients send to OpenAI's APIs.
     cache_control: Raw | UnsetType = UNSET

@@ -8,7 +8,7 @@ is used for tool definitions, ``tool_choice``, and calls in the history and the 
 Source: ``ToolParam`` of anthropic-python 2.14; ``FunctionTool`` in OpenAI's document.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 import msgspec
@@ -64,17 +64,24 @@ class ToolTable:
 
     A name that the API accepts does not change. In any other name, characters that the
     API does not accept are replaced. If the result is too long, or is the name of
-    another tool, its end is replaced by a hash of the client's name. The name of a tool
-    depends on the tools only, so it is the same in each request of a conversation.
+    another tool or of a tool of the provider, its end is replaced by a hash of the
+    client's name. The name of a tool depends on the tools only, so it is the same in
+    each request of a conversation.
 
     Args:
         tools: the client's tools, each with its path in the request.
+        reserved: names of the provider's tools, which no tool of the client gets.
 
     Raises:
         InvalidRequest: two tools have the same name, or a name is empty.
     """
 
-    def __init__(self, tools: Sequence[tuple[ToolIdentity, str]] = ()) -> None:
+    def __init__(
+        self,
+        tools: Sequence[tuple[ToolIdentity, str]] = (),
+        reserved: Collection[str] = (),
+    ) -> None:
+        self._reserved = reserved
         self._api_names: dict[tuple[str | None, str], str] = {}
         self._identities: dict[str, ToolIdentity] = {}
         for identity, at in tools:
@@ -92,7 +99,7 @@ class ToolTable:
                 param=where,
             )
         name = sound_name(identity.path_name)
-        if name in self._identities:
+        if name in self._identities or name in self._reserved:
             name = hashed_name(identity.path_name)
         self._api_names[key] = name
         self._identities[name] = identity

@@ -49,3 +49,20 @@ class Encryptor:
 def new_key() -> bytes:
     """Make a key for an `Encryptor`."""
     return Fernet.generate_key()
+
+
+def encrypted_field(
+    encryptor: Encryptor | None, secret: Mapping[str, str], model: str, prefix: str
+) -> Mapping[str, str]:
+    """The field of a reasoning item with encrypted thinking.
+
+    Args:
+        encryptor: None: there is no such field.
+        secret: the thinking, its signature, or its data.
+        model: the full id of the model that made it.
+        prefix: the hash of the conversation before it; empty: unknown.
+    """
+    if encryptor is None:
+        return {}
+    about = {"model": model, "prefix": prefix} if prefix else {"model": model}
+    return {"encrypted_content": encryptor.encrypt({**secret, **about})}

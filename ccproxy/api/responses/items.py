@@ -14,6 +14,8 @@ same to the model in both cases.
 ``compaction``                the encrypted summary of a conversation; left out
                               if it cannot be decrypted
 ``item_reference``            the stored item with its id
+``web_search_call``           replaced by what the proxy remembers of the
+                              search, or left out
 any other                     left out; such items are of hosted tools
 ============================  ================================================
 
@@ -49,6 +51,7 @@ from ccproxy.api.responses.item_fields import (
 from ccproxy.core.blocks import (
     Block,
     redacted_thinking_block,
+    search_copy,
     thinking_block,
     tool_use_block,
 )
@@ -58,12 +61,14 @@ from ccproxy.core.messages import Adjustments
 
 # The value of `include` with which a client asks for encrypted content.
 INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
+# The value of `include` with which a client asks for the pages that a search has found.
+INCLUDE_SOURCES = "web_search_call.action.sources"
 # The limit of a request of the Messages API.
 _MOST_RESOLVED_BYTES = 32 * 2**20
 # Items of these types may have other shapes, because other providers have them, too.
 _SEALED = ("reasoning", "compaction")
 # Types of items in the proxy's own responses that are left out without a report.
-_OURS = ("web_search_call", "reasoning")
+_OURS = ("reasoning",)
 # The user's message that replaces a compacted conversation.
 _SUMMARY = "The conversation before this point was summarized:\n\n{}"
 
@@ -283,6 +288,9 @@ class _Reader:
                     return InputMessage(at, "user", _SUMMARY.format(summary))
                 self.adjustments.ignore(at)
                 return None
+            case "web_search_call":
+                copy = search_copy(at if item.is_own else "")
+                return InputMessage(at, "assistant", None, (copy,))
             case "reasoning" if fields.encrypted_content:
                 thinking = self._thinking(fields.encrypted_content, at)
                 if thinking is None:

@@ -39,6 +39,7 @@ from ccproxy.api.common.tools import ToolTable
 from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.items import (
     INCLUDE_ENCRYPTED,
+    INCLUDE_SOURCES,
     DecodedItem,
     decode_items,
     has_encrypted_content,
@@ -105,7 +106,7 @@ class ResponsesRequest(msgspec.Struct):
     # The response repeats the next five fields.
     presence_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
     frequency_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
-    max_tool_calls: Annotated[int | None, ignored("your client runs the tools")] = None
+    max_tool_calls: int | None = None
     safety_identifier: Annotated[str | None, ignored(NO_USERS)] = None
     prompt_cache_key: Annotated[str | None, ignored(OTHER_CACHE)] = None
     user: Annotated[object, ignored(NO_USERS)] = None
@@ -131,6 +132,7 @@ class Echo:
         effort: the client's effort; after the request was prepared, the effort that is
             sent.
         shows_encrypted: whether the client asks for encrypted content.
+        shows_sources: whether the client asks for the pages that a search finds.
         fields: all other fields of the response that repeat the request, with OpenAI's
             defaults.
     """
@@ -143,6 +145,7 @@ class Echo:
     previous_response_id: str | None
     conversation_id: str | None
     shows_encrypted: bool
+    shows_sources: bool
     fields: Mapping[str, Any]
 
 
@@ -193,13 +196,14 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     if request.truncation == "auto":
         adjustments.ignore("truncation")
     for index, wanted in enumerate(request.include or ()):
-        if wanted != INCLUDE_ENCRYPTED:
+        if wanted not in (INCLUDE_ENCRYPTED, INCLUDE_SOURCES):
             adjustments.ignore(f"include[{index}]")
     offered = decode_tools(
         [bytes(raw) for raw in request.tools or ()],
         request.tool_choice,
         adjustments,
         one_call=request.parallel_tool_calls is False,
+        max_tool_calls=request.max_tool_calls,
     )
     cache = cache_wish(
         request.prompt_cache_options, request.prompt_cache_retention, adjustments
@@ -223,7 +227,8 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
                 prompting.effort(effort, _EFFORT, adjustments),
             ),
             extra=sampling,
-            web_search_paths=adjustments.web_searches,
+            web_searches=adjustments.web_searches,
+            continues_pauses=True,
             may_be_kept=request.store is not False,
             cache=cache,
             paths={
@@ -377,6 +382,7 @@ def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
             else conversation or None
         ),
         shows_encrypted=INCLUDE_ENCRYPTED in (request.include or ()),
+        shows_sources=INCLUDE_SOURCES in (request.include or ()),
         fields={
             "instructions": request.instructions,
             "tools": offered.echo,

@@ -184,6 +184,25 @@ class OutputPart:
         part = {"type": self.kind, self.field: text}
         return {**part, "annotations": [], "logprobs": []} if self is MESSAGE else part
 
+    def ended(
+        self,
+        encoder: "EventEncoder",
+        place: Mapping[str, Any],
+        content: Mapping[str, Any],
+    ) -> list[WireEvent]:
+        """Encode the end of the part, before its item is done.
+
+        Args:
+            encoder: numbers and encodes the events.
+            place: the id and the index of the item, and the position of the part.
+            content: the whole part.
+        """
+        text = {self.field: content[self.field]}
+        return [
+            encoder.event(self.text_done, **place, **text, **self.extra),
+            encoder.event(self.done, **place, part=content),
+        ]
+
     def item(
         self, identifier: str, status: str, content: dict[str, Any] | None
     ) -> dict[str, Any]:

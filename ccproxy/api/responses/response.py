@@ -8,6 +8,7 @@ from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBuilder
 from ccproxy.core.stream import (
     ContentBlockStart,
+    ContentBlockStop,
     Event,
     Finished,
     InputJSONDelta,
@@ -66,4 +67,5 @@ def _events(message: MessageBuilder, end: Finished) -> Iterator[Event]:
                     yield SignatureDelta(signature, index)
             case ToolUse() if part.arguments:
                 yield InputJSONDelta(part.arguments, index)
+        yield ContentBlockStop(index)
     yield end

@@ -9,11 +9,11 @@ MESSAGE     text                        an item and its part are open
 REASONING   thinking                    an item and its part are open
 REFUSAL     the provider's refusal      an item and its part are open
 CALL        a tool call                 an item is open
+SEARCH      a web search                an item is open
 OVER        the end of the answer       all items; not yet the last event
 ==========  ==========================  ======================================
 
-`conclude` encodes the last event. Call it after the response was stored, because the
-response fails if it cannot be stored.
+`conclude` encodes the last event. Call it when it is known if the response is stored.
 
 Invariants: An item is done before the next item is added. A done item has the text of
 its deltas. Each snapshot of the response has all items that are done. Only the last
@@ -29,7 +29,8 @@ from typing import Any
 
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable, agent_line, searched
-from ccproxy.api.responses.encryption import Encryptor
+from ccproxy.api.responses.annotations import Annotations
+from ccproxy.api.responses.encryption import Encryptor, encrypted_field
 from ccproxy.api.responses.request import Echo
 from ccproxy.api.responses.resource import (
     MESSAGE,
@@ -44,18 +45,22 @@ from ccproxy.api.responses.resource import (
     status_of,
     without_encrypted_content,
 )
+from ccproxy.api.responses.searches import PREFIX as SEARCH_PREFIX
+from ccproxy.api.responses.searches import Searches
 from ccproxy.api.responses.tool_calls import OpenCall
-from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolUse
+from ccproxy.core.blocks import Block, Opaque, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.encoding import Encode, WireEvent
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,
+    ContentBlockStop,
     Event,
     Failed,
     Finished,
     InputJSONDelta,
     MessageStart,
+    OpaqueDelta,
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
@@ -70,6 +75,7 @@ class _Phase(Enum):
     REASONING = auto()
     REFUSAL = auto()
     CALL = auto()
+    SEARCH = auto()
     OVER = auto()
 
 
@@ -121,6 +127,8 @@ class ResponseStream:
         self._text: list[str] = []
         self._call: OpenCall | None = None
         self._call_index = 0
+        self._searches = Searches(self._encoder, shows_sources=echo.shows_sources)
+        self._annotations = Annotations(self._encoder)
         self.error: CCProxyError | None = None
         self.model = ""
         self.usage = Usage()
@@ -128,7 +136,7 @@ class ResponseStream:
 
     @property
     def is_over(self) -> bool:
-        """Whether the answer has ended, and only `conclude` is missing."""
+        """Whether the answer has ended; only `conclude` is missing."""
         return self._phase is _Phase.OVER
 
     @property
@@ -155,6 +163,7 @@ class ResponseStream:
             match event:
                 case TextDelta(text):
                     wire += self._enter(_Phase.MESSAGE)
+                    self._annotations.add(text)
                     wire.append(self._delta(text))
                 case ThinkingDelta(text):
                     wire += self._enter(_Phase.REASONING)
@@ -166,10 +175,18 @@ class ResponseStream:
                     wire += self._agent_tool(event)
                 case ContentBlockStart(block, index):
                     wire += self._start(block, index)
-                case InputJSONDelta(json, index) if self._call is not None:
-                    # The input of the provider's server tools is not sent.
-                    if index == self._call_index:
+                case InputJSONDelta(json, index):
+                    self._searches.feed(json, index)
+                    # Of other tools of the provider nothing is sent.
+                    if self._call is not None and index == self._call_index:
                         wire += self._encoder.deltas(self._call.feed(json))
+                case OpaqueDelta(raw):
+                    self._annotations.delta(raw)
+                case ContentBlockStop(index):
+                    wire += self._annotations.events(self._place(MESSAGE.prefix))
+                    if self._searches.end(index) and self._phase is _Phase.SEARCH:
+                        place = self._place(SEARCH_PREFIX)
+                        wire.append(self._searches.searching(place))
                 case MessageStart(model):
                     self.model = model
                     wire += self._enter(_Phase.BETWEEN)
@@ -209,14 +226,12 @@ class ResponseStream:
         wire = self._begin() if self._phase is _Phase.BEFORE else []
         wire += self._close("completed")
         self._phase = phase
-        if phase in _PARTS:
-            wire += self._open()
-        return wire
+        return [*wire, *self._open()] if phase in _PARTS else wire
 
     def _begin(self) -> list[WireEvent]:
         self.response = self._snapshot("in_progress")
-        kinds = ["in_progress"] if self._was_queued else ["created", "in_progress"]
-        return self._encoder.status_events(self.response, *kinds)
+        created = () if self._was_queued else ("created",)
+        return self._encoder.status_events(self.response, *created, "in_progress")
 
     def _open(self) -> list[WireEvent]:
         part = _PARTS[self._phase]
@@ -229,7 +244,12 @@ class ResponseStream:
         ]
 
     def _start(self, block: Block, index: int) -> list[WireEvent]:
-        """Encode the start of a block. Only calls and redacted thinking have events."""
+        """Encode the start of a block. Calls and redacted thinking have events."""
+        before = self._annotations.events(self._place(MESSAGE.prefix))
+        self._annotations.begin_block(block)
+        return [*before, *self._started(block, index)]
+
+    def _started(self, block: Block, index: int) -> list[WireEvent]:
         match block.value:
             case RedactedThinking(data):
                 return [
@@ -243,15 +263,36 @@ class ResponseStream:
                 wire = self._enter(_Phase.BETWEEN)
                 self._call_index = index
                 return [*wire, *self._open_call(call)]
+            case Opaque():
+                return self._server_tool(block, index)
             case _ if self._phase is _Phase.CALL:
                 # The call is whole, also if the answer is cut off later.
                 return [*self._enter(_Phase.BETWEEN)]
         return []
 
+    def _server_tool(self, block: Block, index: int) -> list[WireEvent]:
+        """Encode a call of the provider's web search, or its result."""
+        wire = [*self._enter(_Phase.BETWEEN)] if self._call is not None else []
+        if self._searches.begin(block, index) and self._phase is not _Phase.SEARCH:
+            return [*wire, *self._enter(_Phase.BETWEEN), *self._open_search()]
+        self._searches.take_result(block)
+        while self._phase is _Phase.SEARCH and self._searches.has_result:
+            wire += self._close_search()
+        return wire
+
+    def _open_search(self) -> list[WireEvent]:
+        self._phase = _Phase.SEARCH
+        return self._searches.opened(self._place(SEARCH_PREFIX))
+
+    def _close_search(self) -> list[WireEvent]:
+        """Encode the end of the open search, and the beginning of the next."""
+        wire, item = self._searches.closed(self._place(SEARCH_PREFIX))
+        wire.append(self._done(item))
+        return [*wire, *self._open_search()] if self._searches.current else wire
+
     def _open_call(self, call: ToolUse) -> list[WireEvent]:
         self._phase = _Phase.CALL
-        opened = OpenCall(call, self._tools.identity(call.name))
-        self._call = opened
+        self._call = opened = OpenCall(call, self._tools.identity(call.name))
         place = self._place(opened.prefix)
         if opened.delta_event is not None:
             self._encoder.prepare(opened.delta_event, place)
@@ -267,32 +308,29 @@ class ResponseStream:
         """Encode the end of the open item, if there is one."""
         if self._call is not None:
             return self._close_call(self._call, status)
+        searches: list[WireEvent] = []
+        while self._phase is _Phase.SEARCH:
+            # What has no result by now has failed.
+            searches += self._close_search()
         if self._phase not in _PARTS:
-            return []
+            return searches
         part = _PARTS[self._phase]
-        text = "".join(self._text)
-        self._text.clear()
+        annotated = self._annotations.events(self._place(MESSAGE.prefix))
         place = {**self._place(part.prefix), part.index: 0}
-        content = part.content(text)
+        content = part.content("".join(self._text))
+        self._text.clear()
+        if part is MESSAGE:
+            content["annotations"] = self._annotations.end_message()
         item = part.item(place["item_id"], status, content)
         if secret is not None:
-            item |= self._encrypted({"thinking": text, **secret})
-        return [
-            self._encoder.event(
-                part.text_done, **place, **{part.field: text}, **part.extra
-            ),
-            self._encoder.event(part.done, **place, part=content),
-            self._done(item),
-        ]
+            item |= self._encrypted({"thinking": content["text"], **secret})
+        ended = part.ended(self._encoder, place, content)
+        return [*annotated, *ended, self._done(item)]
 
     def _close_call(self, call: OpenCall, status: str) -> list[WireEvent]:
-        wire = self._encoder.deltas(call.end(is_whole=status == "completed"))
         self._call = None
         place = self._place(call.prefix)
-        done = call.done()
-        if done is not None:
-            kind, about = done
-            wire.append(self._encoder.event(kind, **place, **about))
+        wire = call.ended(self._encoder, place, is_whole=status == "completed")
         return [*wire, self._done(call.item(place["item_id"], status))]
 
     def _signed(self, signature: str) -> list[WireEvent]:
@@ -300,34 +338,25 @@ class ResponseStream:
         if self._phase is _Phase.REASONING:
             return self._close("completed", {"signature": signature})
         # The block has no text, because the provider does not show it.
-        secret = {"thinking": "", "signature": signature}
-        return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(secret)]
+        wire = [*self._enter(_Phase.BETWEEN)]
+        return wire + self._whole_reasoning({"thinking": "", "signature": signature})
 
     def _agent_tool(self, use: AgentToolUsed) -> list[WireEvent]:
         """Encode a call of Claude Code's own tool as an item."""
         query = searched(use)
         if query is not None:
             item = search_item(self._item_id("ws"), query)
-            return self._whole(item, status="in_progress")
+            return [self._added({**item, "status": "in_progress"}), self._done(item)]
         summary = REASONING.content(agent_line(use))
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", summary)
-        return self._whole(item, summary=[])
+        return [self._added({**item, "summary": []}), self._done(item)]
 
     def _whole_reasoning(self, secret: Mapping[str, str]) -> list[WireEvent]:
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", None)
         return [self._added(item), self._done({**item, **self._encrypted(secret)})]
 
     def _encrypted(self, secret: Mapping[str, str]) -> Mapping[str, str]:
-        if self._encryptor is None:
-            return {}
-        about = {"model": self.model}
-        if self._prefix:
-            about["prefix"] = self._prefix
-        return {"encrypted_content": self._encryptor.encrypt({**secret, **about})}
-
-    def _whole(self, item: dict[str, Any], **at_first: object) -> list[WireEvent]:
-        """Encode an item without deltas."""
-        return [self._added({**item, **at_first}), self._done(item)]
+        return encrypted_field(self._encryptor, secret, self.model, self._prefix)
 
     def _added(self, item: Mapping[str, Any]) -> WireEvent:
         return self._encoder.event(

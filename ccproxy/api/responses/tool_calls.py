@@ -18,7 +18,9 @@ import msgspec
 
 from ccproxy.api.common.custom_tools import CustomInputDecoder
 from ccproxy.api.common.tools import ToolIdentity, ToolKind
+from ccproxy.api.responses.resource import EventEncoder
 from ccproxy.core.blocks import ToolUse
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.tool_calls import given_arguments
 
 _NO_ARGUMENTS = "{}"
@@ -95,12 +97,8 @@ class OpenCall:
                 return self._add(self._text.feed(arguments))
         return ""
 
-    def end(self, *, is_whole: bool) -> str:
-        """End the arguments; returns the text for the last delta event.
-
-        Args:
-            is_whole: whether the call is complete.
-        """
+    def _end(self, *, is_whole: bool) -> str:
+        """End the arguments; returns the text for the last delta event."""
         begun = ""
         if self._given and not self._arguments:
             begun = self.feed(self._given)
@@ -115,7 +113,24 @@ class OpenCall:
         self._streamed.append(text)
         return text
 
-    def done(self) -> tuple[str, Mapping[str, str]] | None:
+    def ended(
+        self, encoder: EventEncoder, place: Mapping[str, Any], *, is_whole: bool
+    ) -> list[WireEvent]:
+        """End the arguments; returns the events before the item is done.
+
+        Args:
+            encoder: numbers and encodes the events.
+            place: the id and the index of the item.
+            is_whole: whether the call is complete.
+        """
+        wire = encoder.deltas(self._end(is_whole=is_whole))
+        done = self._done()
+        if done is None:
+            return wire
+        kind, about = done
+        return [*wire, encoder.event(kind, **place, **about)]
+
+    def _done(self) -> tuple[str, Mapping[str, str]] | None:
         """The name and the fields of the event after the last delta.
 
         None: the call is not streamed.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ccproxy.api.common.custom_tools import custom_tool
 from ccproxy.api.common.decoding import decode_json, is_null, required
@@ -24,14 +24,22 @@ from ccproxy.api.common.tools import (
     function_tool,
     strict_field,
 )
+from ccproxy.api.common.web_search import (
+    NO_SETTING,
+    RESERVED,
+    SearchFilters,
+    UserLocation,
+    web_search,
+)
+from ccproxy.api.common.web_search import TYPE as SEARCH_TYPE
 from ccproxy.api.responses.tool_forms import plain
 from ccproxy.core.errors import unsupported
-from ccproxy.core.messages import Adjustments, Tool, ToolChoice, client_tool
+from ccproxy.core.messages import Adjustments, Tool, ToolChoice, WebSearch, client_tool
 
-_WEB_SEARCH = "web_search"
-_OWN_SEARCH = "Claude Code's own search has no such setting"
+_SEARCH_FIELDS = ("filters", "user_location", "max_uses")
 # A tool that finds deferred functions. It is not needed: all functions are sent.
 _TOOL_SEARCH = "tool_search"
+_MAX_CALLS = "max_tool_calls"
 _OFFERED = ("function", "custom", "namespace", "local_shell", "shell")
 _SYNTAXES = ("lark", "regex")
 _MILLISECONDS = {"type": "integer", "description": "Time limit in milliseconds."}
@@ -114,11 +122,13 @@ class ToolFields(msgspec.Struct):
     tools: list[msgspec.Raw] | None = None
     environment: _Environment | None = None
     # Fields of web search.
-    filters: Annotated[object, ignored(_OWN_SEARCH)] = None
-    user_location: Annotated[object, ignored(_OWN_SEARCH)] = None
-    search_context_size: Annotated[object, ignored(_OWN_SEARCH)] = None
-    search_content_types: Annotated[object, ignored(_OWN_SEARCH)] = None
-    external_web_access: Annotated[object, ignored(_OWN_SEARCH)] = None
+    filters: SearchFilters | None = None
+    user_location: UserLocation | None = None
+    max_uses: int | None = None
+    search_context_size: Annotated[object, ignored(NO_SETTING)] = None
+    search_content_types: Annotated[object, ignored(NO_SETTING)] = None
+    # `false` forbids new requests to web sites.
+    external_web_access: Annotated[object, ignored(NO_SETTING)] = None
 
     @property
     def schema_field(self) -> str:
@@ -133,7 +143,7 @@ class ToolFields(msgspec.Struct):
         return schema
 
 
-# The fields that each type of tool uses; web search uses none.
+# The fields that each type of tool uses.
 _USED: Mapping[str, Collection[str]] = {
     "function": ("name", "description", "strict"),
     "custom": ("name", "description", "format"),
@@ -179,6 +189,7 @@ def decode_tools(
     adjustments: Adjustments,
     *,
     one_call: bool = False,
+    max_tool_calls: int | None = None,
 ) -> DecodedTools:
     """Decode ``tools`` and ``tool_choice``.
 
@@ -187,6 +198,7 @@ def decode_tools(
         choice: ``tool_choice``, decoded to Python objects.
         adjustments: records the paths of tools and fields that are omitted or changed.
         one_call: whether the model may call only one tool at a time.
+        max_tool_calls: the largest number of calls of the provider's tools.
 
     Raises:
         ClientError: a tool or the choice is invalid; ``param`` is its path.
@@ -200,7 +212,7 @@ def decode_tools(
             adjustments.ignore(at)
             decoded.append(ToolFields(kind))
             continue
-        if not kind.startswith(_WEB_SEARCH) and kind not in _OFFERED:
+        if not kind.startswith(SEARCH_TYPE) and kind not in _OFFERED:
             unsupported(
                 f"{at}.type",
                 f"{kind!r} is not supported; send tools that your client runs: "
@@ -208,13 +220,19 @@ def decode_tools(
             )
         tool = _read(raw, at, adjustments)
         decoded.append(tool)
-        if kind.startswith(_WEB_SEARCH):
-            adjustments.search_web(at)
+        if kind.startswith(SEARCH_TYPE):
+            adjustments.search_web(_search(tool, at, max_tool_calls))
         else:
             found += _tools(tool, at, adjustments)
-    table = ToolTable([(one.identity, one.at) for one in found])
+    reserved = RESERVED if adjustments.web_searches else ()
+    table = ToolTable([(one.identity, one.at) for one in found], reserved)
     made = [_tool(one, table.api_name(one.identity), adjustments) for one in found]
     wanted = decode_choice(choice, adjustments)
+    if wanted.mode == "none":
+        adjustments.forget_searches()
+    if max_tool_calls is not None and not adjustments.web_searches:
+        # It limits the calls of the provider's tools only.
+        adjustments.ignore(_MAX_CALLS)
     tools, chosen = wanted.applied(made, table, one_call=one_call)
     return DecodedTools(
         tools=tools,
@@ -228,11 +246,27 @@ def decode_tools(
 def _read(raw: bytes, at: str, adjustments: Adjustments) -> ToolFields:
     tool = decode_json(_decoder, raw, at=at)
     name_unread(raw, ToolFields, adjustments, at=at)
-    used = ("type", *_USED.get(tool.type, ()))
+    is_search = tool.type.startswith(SEARCH_TYPE)
+    used = ("type", *(_SEARCH_FIELDS if is_search else _USED.get(tool.type, ())))
     if tool.type == "function":
         used = (*used, tool.schema_field)
     name_unused(tool, used, adjustments, at)
     return tool
+
+
+def _search(tool: ToolFields, at: str, max_tool_calls: int | None) -> WebSearch:
+    live = f"{at}.external_web_access"
+    wish = web_search(
+        at,
+        filters=tool.filters,
+        user_location=tool.user_location,
+        max_uses=tool.max_uses,
+        unsent=(live,) if tool.external_web_access is False else (),
+    )
+    if max_tool_calls is None or tool.max_uses is not None:
+        return wish
+    settings = (*wish.settings, _MAX_CALLS)
+    return evolve(wish, max_uses=max_tool_calls, settings=settings)
 
 
 def _tools(tool: ToolFields, at: str, adjustments: Adjustments) -> Iterator[_Given]:
@@ -349,8 +383,8 @@ def _echo(tool: ToolFields) -> Mapping[str, Any]:
             return {**about, **nested}
         case "shell" if tool.environment is not None:
             return {"type": tool.type, "environment": {"type": tool.environment.type}}
-        case kind if kind.startswith(_WEB_SEARCH):
-            return {"type": _WEB_SEARCH}
+        case kind if kind.startswith(SEARCH_TYPE):
+            return {"type": SEARCH_TYPE}
     return {"type": tool.type}
 
 

@@ -27,6 +27,7 @@ from ccproxy.claude.body.output import choose_output
 from ccproxy.claude.body.prefixes import Digests, cached_prefixes
 from ccproxy.claude.body.reading import checked_end, read_request
 from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
+from ccproxy.claude.body.server_tools import server_tools
 from ccproxy.claude.body.subset import GrammarLimits
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
 from ccproxy.claude.body.tools import (
@@ -229,9 +230,6 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     if not options.new_web_search:
         rules = evolve(rules, has_new_web_search=False)
     notes = Notes(request.paths)
-    for path in request.web_search_paths:
-        # Web search needs Claude Code's own tool, which body mode does not have.
-        notes.ignore(path)
     system, turns = yield from read_request(request, notes, options.betas)
     system_messages = rules.takes_system_messages and options.system_messages
     max_tokens = _max_tokens(request, rules, notes)
@@ -240,11 +238,13 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     if source.drops_strict:
         offered = without_strict(offered, notes)
     tools = compose_tools(offered, rules, limits, notes)
-    if not tools:
+    tools += server_tools(request, rules, options.server_tools, notes)
+    is_offered = bool(tools)
+    if not is_offered:
         tools = called_tools(turns)
         if tools:
             notes.adjust(notes.name("tools"))
-    choice = _choice(request, tools, notes)
+    choice = _choice(request, tools, notes, is_offered=is_offered)
     takes_format = rules.takes_output_format and not source.drops_format
     output = choose_output(
         request, evolve(rules, takes_output_format=takes_format), tools, limits, notes
@@ -332,9 +332,16 @@ def _max_tokens(
 
 
 def _choice(
-    request: MessagesRequest, tools: Sequence[Tool], notes: Notes
+    request: MessagesRequest, tools: Sequence[Tool], notes: Notes, *, is_offered: bool
 ) -> ToolChoice | None:
-    """The client's choice; None: there is none, or there are no tools."""
+    """The client's choice; None: there is none, or there are no tools.
+
+    Args:
+        request: the client's request.
+        tools: the tools that are sent.
+        notes: gets the path of a choice that is changed or left out.
+        is_offered: whether the client asks for the tools.
+    """
     choice = request.tool_choice
     path = notes.name("tool_choice")
     check_choice(choice, [tool.value.name for tool in request.tools], path)
@@ -343,7 +350,7 @@ def _choice(
             # The provider refuses the field without tools.
             notes.ignore(path)
         return None
-    if request.tools:
+    if is_offered:
         return choice
     # Tools that were added for calls in the history must not be called.
     if choice is not None and choice.type != "none":

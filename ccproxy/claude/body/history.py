@@ -3,7 +3,9 @@
 Consecutive messages of the assistant are compared with the answers that are remembered
 for the same conversation. If the model does not check the conversation before its
 thinking, they are also compared with remembered answers whose calls have the same ids.
-If text and calls are equal, the remembered answer is sent, with its thinking and ids.
+If text and calls are equal, the remembered answer is sent, with its thinking and ids,
+and with what the provider's tools have found. If it is not remembered, a search is left
+out and reported.
 Between two turns of the assistant, the results of calls are moved to the front, and
 system messages to a place where the provider accepts them.
 
@@ -45,6 +47,7 @@ from ccproxy.core.blocks import (
     Block,
     Opaque,
     RedactedThinking,
+    SearchCopy,
     Text,
     Thinking,
     ToolUse,
@@ -155,7 +158,7 @@ class History:
 
     def _restored(self, run: Sequence[Turn]) -> int:
         """Add a remembered answer; returns how many messages it replaces."""
-        if self.recall is None or self.rules.drops_thinking:
+        if self.recall is None:
             return 0
         prefix = self.prefix.digest
         for count in {len(run): None, 1: None}:
@@ -166,8 +169,11 @@ class History:
                 self.rules.model_id,
                 is_bound=self.rules.model.is_prefix_bound,
             )
+            if found is not None and self.rules.drops_thinking:
+                found = _without_thinking(found)
             if found is not None:
-                kept = list(found)
+                # The provider refuses blank text, even if the model has made it.
+                kept = [block for block in found if not _is_blank(block)]
                 while kept and is_thinking(kept[-1]):
                     kept.pop()
                 keys = set(map(_key, kept))
@@ -190,6 +196,10 @@ class History:
         blocks = self._calls.open(turn.content, None, self.notes)
         for place, block in enumerate(blocks):
             is_changed = is_changed or self._differs(block, turn, place)
+            if isinstance(block.value, SearchCopy):
+                self.notes.ignore(block.at)
+                is_changed = True
+                continue
             if is_thinking(block):
                 if prefix is None:
                     prefix = self.prefix.digest
@@ -234,6 +244,20 @@ class History:
     def _add(self, turn: Turn) -> None:
         self.prefix.add(turn)
         self.turns.append(turn)
+
+
+def _without_thinking(answer: Sequence[Block]) -> Sequence[Block] | None:
+    """A remembered answer without its thinking; None: the client's copy has the rest.
+
+    The client's copy lacks the blocks of the provider's tools.
+    """
+    if not any(isinstance(block.value, Opaque) for block in answer):
+        return None
+    return [block for block in answer if not is_thinking(block)]
+
+
+def _is_blank(block: Block) -> bool:
+    return isinstance(block.value, Text) and is_blank(block.value.text)
 
 
 def ends_in_server_tool(turn: Turn) -> bool:

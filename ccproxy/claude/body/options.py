@@ -92,6 +92,7 @@ class ComposeOptions:
         betas: the betas that the CLI's processes name.
         system_messages: whether the provider's host takes turns of role ``system``.
         new_web_search: whether the provider's host has the web search of 2026.
+        server_tools: the provider's own tools that clients of OpenAI's APIs may use.
         largest_bytes: the largest size of a body with its system prompt.
     """
 
@@ -102,6 +103,7 @@ class ComposeOptions:
     betas: frozenset[str] = CLI_BETAS
     system_messages: bool = True
     new_web_search: bool = True
+    server_tools: tuple[str, ...] = ()
     largest_bytes: int = LARGEST_BYTES
 
 

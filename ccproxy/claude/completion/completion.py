@@ -12,6 +12,7 @@ RUNNING     the provider refuses thinking of     QUEUED again, with a body witho
             too complex                          of the two
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
 RUNNING     the shaper asks for a second answer  QUEUED again
+RUNNING     the provider pauses the answer       QUEUED again, to continue it
 RUNNING     the end is sent                      OVER
 CHECKING    the check has an outcome             OVER; or QUEUED again, if a second
                                                  answer is needed
@@ -31,7 +32,9 @@ from typing_extensions import override
 
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.paths import with_client_paths
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.completion.composer import ComposedQuestion
+from ccproxy.claude.completion.pauses import Pauses
 from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.prefix_gate import PrefixGate
@@ -40,7 +43,7 @@ from ccproxy.claude.shaping.shaper import AskAgain
 from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.backend import Listener
-from ccproxy.core.blocks import ToolUse
+from ccproxy.core.blocks import Opaque, ToolUse
 from ccproxy.core.errors import CCProxyError, InternalError, InvalidRequest
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.stream import (
@@ -97,6 +100,7 @@ class Completion(PoolClient):
         self._gate = gate
         self._checker = checker
         self._answers = answers
+        self._pauses = self._new_pauses()
         # Builds the message that may have to be remembered.
         self._builder = self._new_builder()
         # Whether an event other than `UpstreamRetry` was sent to the listener.
@@ -149,6 +153,11 @@ class Completion(PoolClient):
         end = events[-1]
         if isinstance(end, Failed) and self._try_again(events, end.error):
             return
+        if self._pauses is not None:
+            events = self._pauses.filter(events)
+            if isinstance(end, Finished):
+                self._part_end = end
+            end = events[-1] if events else end
         if not self._part_has_sent:
             self._part_has_sent = any(not isinstance(e, UpstreamRetry) for e in events)
             if self._part_has_sent and self._gate is not None:
@@ -162,6 +171,10 @@ class Completion(PoolClient):
         if shaped and isinstance(shaped[-1], Finished | Failed):
             # The shaper may end the answer before the model does.
             self._finish(shaped)
+        elif self._pauses is not None and self._pauses.is_paused:
+            worker = self._take_process()
+            self._send(shaped)
+            self._ask(self._pauses.body, worker)
         elif isinstance(end, Finished | Failed):
             self._part_ended(shaped)
         else:
@@ -189,6 +202,7 @@ class Completion(PoolClient):
             return False
         if self._is_first_part:
             self._shaper = self._composition.shaper()
+            self._pauses = self._new_pauses()
             self._builder = self._new_builder()
         self._state = AnswerState.QUEUED
         is_lost = isinstance(error, WorkerLost)
@@ -227,6 +241,12 @@ class Completion(PoolClient):
         self._send(shaped)
 
     def _ask_again(self, pending: AskAgain, worker: Worker | None = None) -> None:
+        self._builder = None
+        self._ask(pending.body, worker)
+        self._pauses = self._new_pauses()
+
+    def _ask(self, body: ComposedBody, worker: Worker | None) -> None:
+        """Send a further request, whose answer is the next part."""
         if self._state is AnswerState.OVER:
             # The listener has cancelled in the meantime.
             if worker is not None:
@@ -235,9 +255,9 @@ class Completion(PoolClient):
         if self._part_end is not None:
             self._usage += self._part_end.usage
             self._cost_usd += self._part_end.cost_usd or 0.0
-        self._part_end, self._builder = None, None
+        self._part_end = None
         self._is_first_part = False
-        self._body = pending.body
+        self._body = body
         self._state = AnswerState.QUEUED
         self._pool.retry(self, worker)
 
@@ -276,11 +296,15 @@ class Completion(PoolClient):
         return evolve(end, usage=self._usage + end.usage, cost_usd=cost)
 
     def _remember(self, end: Finished) -> None:
-        """Remember a message with calls; the turn of the results needs its thinking."""
+        """Remember a message with calls; the turn of the results needs its thinking.
+
+        A client of OpenAI's APIs cannot send back what the provider's tools have found.
+        """
         builder = self._builder
         if builder is None or end.reason in _CUT_SHORT:
             return
-        if not any(isinstance(block.value, ToolUse) for block in builder.blocks):
+        kinds = (ToolUse, Opaque) if self._question.request.web_searches else ToolUse
+        if not any(isinstance(block.value, kinds) for block in builder.blocks):
             return
         if builder.is_whole and self._composition.is_remembered:
             self._answers.remember(
@@ -293,7 +317,13 @@ class Completion(PoolClient):
             )
 
     def _new_builder(self) -> MessageBuilder | None:
-        return MessageBuilder() if self._question.request.tools else None
+        request = self._question.request
+        return MessageBuilder() if request.tools or request.web_searches else None
+
+    def _new_pauses(self) -> Pauses | None:
+        request = self._question.request
+        may_pause = request.continues_pauses and request.web_searches
+        return Pauses(self._body) if may_pause else None
 
     # The end.
 

@@ -105,8 +105,11 @@ def translate(
             path.
     """
     reader = _Reader(request, thinking_of)
-    if not web_search:
-        reader.notes.ignore(*request.web_search_paths)
+    for wish in request.web_searches:
+        # Claude Code's own search has no settings.
+        reader.notes.ignore(
+            *((*wish.settings, *wish.unsent) if web_search else wish.paths)
+        )
     reader.notes.ignore(*request.cache.paths)
     tools = tuple(reader.tools(web_search=web_search))
     choice = request.tool_choice
@@ -294,6 +297,9 @@ class _Reader:
         if message.at:
             self.notes.ignore(*(f"{message.at}.{name}" for name in message.extra))
         for n, block in enumerate(message.blocks):
+            if isinstance(block.value, blocks.SearchCopy):
+                self.notes.ignore(block.at)
+                continue
             at = block.at or f"{message.at}.content[{n}]"
             read = self._block(block, at)
             if read is None:

@@ -7,7 +7,7 @@ put together by the words of the APIs' documents (``tests/support/folding.py``).
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -92,6 +92,11 @@ def test_chat_completions(is_legacy: bool) -> None:
         assert _same_text(streamed) == _same_text(whole)
         assert {**folded, "choices": []} == {**document, "choices": []}
         message = whole["message"]
+        cited = [each["url_citation"] for each in message.get("annotations", ())]
+        assert _slices(message["content"] or "", cited) == answer.cited_texts
+        errors = [{"tool": "web_search", "code": "unavailable"}]
+        failed = [b for b in answer.blocks if isinstance(b.start.get("content"), dict)]
+        assert message.get("server_tool_errors", []) == errors * len(failed)
         assert (message["content"] or "") == answer.joined("text")
         assert message.get("reasoning_content", "") == answer.joined("thinking")
         details = message.get("reasoning_details", ())
@@ -134,6 +139,13 @@ def test_responses(answer: ScriptedAnswer) -> None:
     texts = [p for i in document["output"] for p in i.get("content", ())]
     said = "".join(p["text"] for p in texts if p["type"] == "output_text")
     assert said == answer.joined("text")
+    slices = [_slices(p["text"], p["annotations"]) for p in texts if "annotations" in p]
+    assert [text for found in slices for text in found] == answer.cited_texts
+    assert _searches(document) == [
+        (block.start["input"].get("query"), block.start["input"].get("url"))
+        for block in answer.blocks
+        if block.type == "server_tool_use"
+    ]
     secrets = [
         opened
         for item in _opened(document, client)["output"]
@@ -144,6 +156,19 @@ def test_responses(answer: ScriptedAnswer) -> None:
         for block in answer.blocks
         if block.signature
     ]
+
+
+def _slices(text: str, citations: Sequence[dict[str, Any]]) -> list[str]:
+    """The cited parts of a text."""
+    return [text[each["start_index"] : each["end_index"]] for each in citations]
+
+
+def _searches(response: dict[str, Any]) -> list[tuple[str | None, str | None]]:
+    """The queries and addresses of the calls of web tools."""
+    items = [i for i in response["output"] if i["type"] == "web_search_call"]
+    assert {item["status"] for item in items} <= {"completed", "failed"}
+    actions = [item["action"] for item in items]
+    return [(each.get("query") or None, each.get("url")) for each in actions]
 
 
 def _opened(response: dict[str, Any], client: ResponsesClient) -> dict[str, Any]:

@@ -98,6 +98,11 @@ CASES += [
     case("reader-timeout", "9", 9.0, "8", 8.0),
     case("model-map", "gpt=opus", (("gpt", "opus"),), "* = haiku", (("*", "haiku"),)),
     case("agent-tools", "Read,Bash", ("Read", "Bash"), " Read ,, ", ("Read",)),
+    case(
+        "server-tools",
+        *("web_search,web_fetch", ("web_search", "web_fetch")),
+        *(" Web_Search ,, ", ("web_search",)),
+    ),
     case("show-agent-tools", "1", True, "on", True),
     case("forward-sampling", "1", True, "no", False),
     case("cache-ttl", "1h", "1h", "5M", "5m"),
@@ -616,6 +621,9 @@ def test_a_key_file_may_begin_with_a_byte_order_mark() -> None:
         ({"suspended_timeout": 1.0}, ["--suspended-timeout"]),
         ({"max_suspended": 5, "agent_tools": ("Read",)}, []),
         ({"reuse": "off", "agent_tools": ("Read",)}, ["--reuse"]),
+        ({"server_tools": ("web_search",)}, []),
+        ({"server_tools": ("web_fetch",)}, ["--server-tools"]),
+        ({"server_tools": ("web_search",), "compose": "native"}, ["--server-tools"]),
     ],
 )
 def test_what_was_given_in_vain_is_named(

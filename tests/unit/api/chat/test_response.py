@@ -170,7 +170,7 @@ def answers(draw: st.DrawFn) -> Answer:
 REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
-    "pause_turn": "stop",
+    "pause_turn": "length",
     "of_tomorrow": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",

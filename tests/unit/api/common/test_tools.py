@@ -256,7 +256,8 @@ def test_a_search_of_the_web_is_left_to_the_backend() -> None:
     call = decode_chat(body)
     assert [tool.value.name for tool in call.request.tools] == ["look"]
     assert call.ignored == ()
-    assert call.request.web_search_paths == ("web_search_options", "tools[1]")
+    wishes = [wish.at for wish in call.request.web_searches]
+    assert wishes == ["web_search_options", "tools[1]"]
 
 
 # Calls and results

@@ -131,8 +131,11 @@ def test_input_of_the_providers_own_tool_is_no_argument() -> None:
         TextDelta("found", 3),
         Finished("tool_use"),
     )
-    call, message = events[-1]["response"]["output"]
+    call, search, message = events[-1]["response"]["output"]
     assert call["arguments"] == "{}"
+    assert search["action"]["query"] == "x"
+    # It has no result.
+    assert search["status"] == "failed"
     assert message["content"][0]["text"] == "found"
 
 

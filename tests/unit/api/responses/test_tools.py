@@ -15,10 +15,10 @@ from ccproxy.api.responses.request import (
 )
 from ccproxy.api.responses.stored import documents
 from ccproxy.api.responses.stream import ResponseStream
-from ccproxy.core.blocks import is_blank
+from ccproxy.core.blocks import SearchCopy, is_blank
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import ClientError
-from ccproxy.core.messages import Message, ToolChoice
+from ccproxy.core.messages import Message, ToolChoice, WebSearch
 from ccproxy.core.stream import (
     Event,
     Finished,
@@ -122,7 +122,9 @@ def test_what_codex_sends() -> None:
     )
     # Codex works without them.
     assert call.ignored == ("prompt_cache_key", "client_metadata")
-    assert call.request.web_search_paths == ("tools[2]",)
+    [wish] = call.request.web_searches
+    live = ("tools[2].external_web_access",)
+    assert wish == WebSearch(at="tools[2]", unsent=live)
     assert asked(json.dumps(body).encode()).system == "You are Codex."
 
 
@@ -404,14 +406,15 @@ def test_calls_of_all_kinds_come_back_as_they_were_told() -> None:
     assert plain(again) == plain(messages_of(*items, *outputs))
 
 
-def test_searches_of_the_models_own_are_left_out() -> None:
+def test_a_search_is_left_for_what_the_proxy_remembers() -> None:
     search = {
         "type": "web_search_call",
         "id": "ws_1",
         "status": "completed",
         "action": {"type": "search", "query": "a"},
     }
-    assert len(messages_of(search)) == 1
+    _, message = messages_of(search)
+    assert [type(block.value) for block in message.blocks] == [SearchCopy]
 
 
 @pytest.mark.parametrize(

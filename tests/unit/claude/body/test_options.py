@@ -13,7 +13,7 @@ from ccproxy.claude.body.options import (
     for_environment,
 )
 from ccproxy.core.errors import InvalidRequest, ThreadsUnsupported, UnsupportedValue
-from ccproxy.core.messages import Message, MessagesRequest
+from ccproxy.core.messages import Message, MessagesRequest, WebSearch
 from tests.support.composed import (
     HAIKU_4_5,
     OPUS,
@@ -57,7 +57,8 @@ def test_fields_of_the_cli_are_never_sent(name: str) -> None:
 
 
 def test_a_body_cannot_search_the_web_for_another_api() -> None:
-    asked = evolve(request("hi"), web_search_paths=("web_search_options", "tools[1]"))
+    wishes = (WebSearch(at="web_search_options"), WebSearch(at="tools[1]"))
+    asked = evolve(request("hi"), web_searches=wishes)
     composition = composed(asked)
     assert composition.ignored == ("web_search_options", "tools[1]")
     assert "tools" not in body_of(composition) or body_of(composition)["tools"] == []

@@ -175,7 +175,7 @@ def test_tool_choice(
 
 
 def test_a_search_of_the_web_is_the_operators_to_allow() -> None:
-    request = asked(user("go"), web_search_paths=("tools[0]",))
+    request = asked(user("go"), web_searches=(messages.WebSearch(at="tools[0]"),))
     assert told(request).ignored == ("tools[0]",)
     assert told(request, web_search=True).ignored == ()
 
