@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ Start = Callable[..., RunningProxy]
 pytestmark = pytest.mark.threads
 
 LIMIT_SECONDS = 60
-MCP_SERVER = Path(__file__).parent.parent / "support" / "mcp_stdio_server.py"
+_SUPPORT = Path(__file__).parent.parent / "support"
+MCP_SERVER = _SUPPORT / "mcp_stdio_server.py"
+SDK_CLIENT = _SUPPORT / "agent_sdk_client.py"
 
 
 def environment(server: RunningProxy, home: Path) -> Mapping[str, str]:
@@ -38,13 +40,21 @@ async def run(
     claude: Path, server: RunningProxy, folder: Path, *arguments: str
 ) -> Mapping[str, Any]:
     """What ``claude -p`` says at the end."""
+    command = [str(claude), "-p", *arguments, "--output-format", "json"]
+    return await run_program(command, server, folder)
+
+
+async def run_program(
+    command: Sequence[str], server: RunningProxy, folder: Path
+) -> Mapping[str, Any]:
+    """The JSON object that a client prints, or the last in the list that it prints."""
     home, work = folder / "theirs", folder / "work"
     home.mkdir()
     work.mkdir(exist_ok=True)
 
     def ask() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [str(claude), "-p", *arguments, "--output-format", "json"],
+            command,
             cwd=work,
             env=environment(server, home),
             stdin=subprocess.DEVNULL,
@@ -140,6 +150,44 @@ async def test_tools_of_an_mcp_server(
         (price, {"fruit": "apple"}),
         (times, {"a": 35, "b": 3}),
     ]
+
+
+@ensureDeferred
+async def test_the_agent_sdk_with_a_tool_of_its_own(
+    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
+) -> None:
+    """Its MCP server is in the SDK's process; the model has to search for the tool."""
+    price = "mcp__shop__price_of"
+
+    def script(body: Mapping[str, Any]) -> Reply:
+        if "35 cents" in json.dumps(body["messages"]):
+            return answer("An apple is 35 cents.")
+        if "tool_reference" in json.dumps(body["messages"]):
+            return _calling("toolu_2", price, {"fruit": "apple"})
+        return _calling("toolu_1", "ToolSearch", {"query": f"select:{price}"})
+
+    upstream.script(script)
+    command = [sys.executable, str(SDK_CLIENT), str(claude), "What is an apple?"]
+    result = await run_program(command, proxy(), tmp_path)
+    assert result == {
+        "result": "An apple is 35 cents.",
+        "is_error": False,
+        "num_turns": 3,
+    }
+    body = upstream.bodies[-1]
+    assert "You sell fruit." in body["system"][2]["text"]
+    [offered] = [tool for tool in body["tools"] if tool["name"] == price]
+    assert offered["defer_loading"] is True
+    assert offered["description"] == "The price of a fruit, in cents."
+    assert offered["input_schema"]["properties"] == {"fruit": {"type": "string"}}
+    found, call, result_turn = body["messages"][-3:]
+    assert found["content"][0]["content"] == [
+        {"type": "tool_reference", "tool_name": price}
+    ]
+    [used] = [block for block in call["content"] if block["type"] == "tool_use"]
+    assert (used["name"], used["input"]) == (price, {"fruit": "apple"})
+    [told] = [b for b in result_turn["content"] if b["type"] == "tool_result"]
+    assert told["content"] == [{"type": "text", "text": "35 cents"}]
 
 
 def _calling(identifier: str, name: str, arguments: Mapping[str, Any]) -> Reply:
