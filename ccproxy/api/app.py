@@ -93,6 +93,7 @@ class API:
             backend=backend,
             memory=memory,
             is_strict=settings.strict,
+            repairs_histories=settings.repair_histories,
         )
         turns = ResponseBuilder(
             backend,
@@ -101,6 +102,7 @@ class API:
             services.large_work,
             most_bytes=settings.max_body,
             is_strict=settings.strict,
+            repairs_histories=settings.repair_histories,
         )
         self._jobs = BackgroundResponses(turns, store.responses, clock)
         self._dashboard = DashboardRoutes(services, tracker=tracker)

@@ -18,6 +18,13 @@ class APISettings:
         default="32MiB",
         help="largest request body",
     )
+    repair_histories: bool = option(
+        group=Group.MODEL,
+        parse=switch,
+        help="mend conversations that a client has cut: a tool call without a result "
+        "gets one, and a result without a call becomes a text; otherwise they are "
+        "refused",
+    )
     strict: bool = option(
         group=Group.MODEL,
         parse=switch,

@@ -151,6 +151,7 @@ class RequestServices:
     Attributes:
         wall_seconds: returns the Unix time.
         memory: counts the large data that requests and WebSockets hold.
+        repairs_histories: whether calls and results that do not match are mended.
         is_strict: whether requests with fields that have no effect are refused.
         large_work: decodes and encodes large data in a thread.
     """
@@ -163,6 +164,7 @@ class RequestServices:
     backend: Backend
     memory: MemoryBudget
     is_strict: bool = False
+    repairs_histories: bool = False
     large_work: LargeWork = field(factory=LargeWork, init=False)
 
 

@@ -231,6 +231,7 @@ def site(
     records_usage: bool = False,
     passthrough: tuple[PassthroughOption, ...] = (),
     strict: bool = False,
+    repair_histories: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     authenticator = Authenticator((KEY,), max_body)
@@ -245,6 +246,7 @@ def site(
         open_metrics=open_metrics,
         passthrough=passthrough,
         strict=strict,
+        repair_histories=repair_histories,
     )
     limits = limits or ConnectionLimits()
     memory = MemoryBudget(limits.memory_limit)

@@ -138,11 +138,12 @@ class DecodedChatRequest(DecodedRequest):
     include_usage: bool
 
 
-def decode_chat(body: bytes) -> DecodedChatRequest:
+def decode_chat(body: bytes, *, repairs: bool = False) -> DecodedChatRequest:
     """Decode the body of ``POST /chat/completions``.
 
     Args:
         body: the body, as it was sent.
+        repairs: whether calls and results that do not match are mended.
 
     Raises:
         ClientError: the request is invalid; ``param`` is the path of the invalid field,
@@ -161,7 +162,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     reader = MessageReader(tools.call_format.tools, adjustments)
     param, messages = _messages(given, reader, adjustments)
     told = [*_instructions(given), *messages]
-    prompt = prompting.conversation(told, param, adjustments)
+    prompt = prompting.conversation(told, param, adjustments, repairs=repairs)
     given_effort, effort_param = _effort(given, adjustments)
     effort = prompting.effort(given_effort, effort_param, adjustments)
     form, form_param = _form(given, adjustments)

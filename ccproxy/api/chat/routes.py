@@ -52,7 +52,7 @@ class ChatRoutes(Routes):
     )
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
-        return await self._answer(context, await context.decoded(decode_chat))
+        return await self._answer(context, await context.decoded(self._decode))
 
     @route(
         _app,
@@ -72,9 +72,12 @@ class ChatRoutes(Routes):
             context: the request.
             model: the model's name from the path.
         """
-        decoded = await context.decoded(decode_chat)
+        decoded = await context.decoded(self._decode)
         request = evolve(decoded.request, model=model)
         return await self._answer(context, evolve(decoded, request=request))
+
+    def _decode(self, body: bytes) -> DecodedChatRequest:
+        return decode_chat(body, repairs=self.services.repairs_histories)
 
     async def _answer(
         self, context: RequestContext, decoded: DecodedChatRequest

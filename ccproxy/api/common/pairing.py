@@ -22,6 +22,8 @@ from ccproxy.core.messages import Adjustments, Message
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _ASSISTANT, _USER = "assistant", "user"
+# The end of errors about calls and results that do not match.
+REPAIR = "; the server's option --repair-histories mends such a conversation"
 # Stands for a missing id of a call or result. No client's id contains a NUL.
 NO_ID = "\0"
 
@@ -55,7 +57,7 @@ def paired(
         InvalidRequest: a call has no result, or a result has no call.
     """
     if unfinished:
-        messages = _without_unfinished(messages, unfinished, adjustments)
+        messages = without_unfinished(messages, unfinished, adjustments)
     ids = _Ids(adjustments)
     ordered: list[Message] = []
     calls: Sequence[_Call] = ()
@@ -72,10 +74,16 @@ def paired(
     return tuple(ordered)
 
 
-def _without_unfinished(
+def without_unfinished(
     messages: Sequence[Message], unfinished: Collection[str], adjustments: Adjustments
 ) -> Sequence[Message]:
-    """Remove calls that were cut off and have no result."""
+    """Remove calls that were cut off and have no result.
+
+    Args:
+        messages: the messages in the client's order.
+        unfinished: the paths of calls that were cut off.
+        adjustments: records the paths of the removed calls.
+    """
     kept: list[Message] = []
     answered: set[str] = set()
     for message in reversed(messages):
@@ -140,10 +148,12 @@ class _Call:
     Attributes:
         given: the client's id of the call.
         name: the id that is sent to the API.
+        at: the path of the call.
     """
 
     given: str
     name: str
+    at: str
 
 
 def _named(
@@ -158,7 +168,7 @@ def _named(
         if isinstance(block.value, ToolUse):
             given = block.value.id
             name = ids.take(given, block.at)
-            calls.append(_Call(given, name))
+            calls.append(_Call(given, name, block.at))
             block = block if name == given else block.replaced(id=name)
         blocks.append(block)
     return calls, (evolve(turn[0], content=tuple(blocks)),)
@@ -248,18 +258,23 @@ def _take_result(
         why = (
             "is one too many; send one for each call"
             if waiting.has_been_called(result.tool_use_id)
-            else "has no call in the assistant's message before it"
+            else "has no call in the assistant's message before it; remove it, or "
+            "send the call"
         )
-        raise InvalidRequest(f"`{param}`: the tool result {shown} {why}", param=param)
+        param = block.at or param
+        raise InvalidRequest(
+            f"`{param}`: the tool result {shown} {why}{REPAIR}", param=param
+        )
     results[name] = block.replaced(tool_use_id=name)
 
 
 def _refuse_unanswered(calls: Iterable[_Call], param: str) -> None:
     for call in calls:
         shown = call.name if call.given == NO_ID else call.given
+        param = call.at or param
         raise InvalidRequest(
             f"`{param}`: the tool call {shown!r} has no result; send one for each "
-            "call, right after it",
+            f"call, right after it{REPAIR}",
             param=param,
         )
 

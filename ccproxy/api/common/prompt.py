@@ -26,7 +26,8 @@ from ccproxy.api.common.content import (
     ContentPart,
     content_blocks,
 )
-from ccproxy.api.common.pairing import NO_ID, paired
+from ccproxy.api.common.pairing import NO_ID, paired, without_unfinished
+from ccproxy.api.common.repair import repaired
 from ccproxy.core.blocks import Block, is_blank, tool_result_block
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Adjustments, Message
@@ -125,6 +126,7 @@ def conversation(
     adjustments: Adjustments,
     *,
     first: str = "",
+    repairs: bool = False,
 ) -> DecodedPrompt:
     """Translate a conversation.
 
@@ -133,6 +135,7 @@ def conversation(
         param: the request's field with the messages.
         adjustments: records the paths of everything that is omitted or changed.
         first: the beginning of the system prompt.
+        repairs: whether calls and results that do not match are mended.
 
     Raises:
         InvalidRequest: there is no message to answer, a role is unknown, or calls and
@@ -152,6 +155,12 @@ def conversation(
             messages.append(made)
     _refuse_without_user_message(given, messages, param)
     unfinished = {path for message in given for path in message.unfinished}
+    if repairs:
+        messages = [
+            *repaired(
+                without_unfinished(messages, unfinished, adjustments), adjustments
+            )
+        ]
     thoughts = [thinking for message in given for thinking in message.thinking]
     return DecodedPrompt(
         system="\n\n".join(text for text in instructions if not is_blank(text)),

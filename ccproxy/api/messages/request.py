@@ -37,6 +37,7 @@ from ccproxy.api.common.decoding import (
 )
 from ccproxy.api.common.media import corrected
 from ccproxy.api.common.prompt import stops
+from ccproxy.api.common.repair import repaired
 from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.blocks import Block, Parsed, Text, is_blank
@@ -118,8 +119,12 @@ class DecodedMessagesRequest(DecodedRequest):
     thinking: ThinkingForm
 
 
-def decode_messages(body: bytes) -> DecodedMessagesRequest:
+def decode_messages(body: bytes, *, repairs: bool = False) -> DecodedMessagesRequest:
     """Decode the body of ``POST /messages``.
+
+    Args:
+        body: the body, as it was sent.
+        repairs: whether calls and results that do not match are mended.
 
     Raises:
         ClientError: the request is invalid; ``param`` is the path of the invalid field,
@@ -133,6 +138,8 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
     adjustments.ignore(*(n for n in _NEVER_SENT if fields.take(n) is not None))
     system = _system(fields.read("system", _content_decoder), adjustments)
     messages = _messages(fields.read("messages", _list_decoder), adjustments)
+    if repairs:
+        messages = repaired(messages, adjustments)
     ends = fields.read("stop_sequences", _texts_decoder)
     stream = fields.read("stream", _flag_decoder) or False
     thinking = _thinking(fields)

@@ -4,7 +4,12 @@ import msgspec
 from attrs import evolve
 from klein import Klein
 
-from ccproxy.api.messages.request import BETA_HEADER, decode_messages, with_betas
+from ccproxy.api.messages.request import (
+    BETA_HEADER,
+    DecodedMessagesRequest,
+    decode_messages,
+    with_betas,
+)
 from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import (
     CreateMessageRequest,
@@ -60,7 +65,7 @@ class MessagesRoutes(Routes):
     )
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
-        decoded = await context.decoded(decode_messages)
+        decoded = await context.decoded(self._decode)
         betas = context.request.requestHeaders.getRawHeaders(BETA_HEADER, [])
         question = await self.services.backend.prepare(
             with_betas(decoded.request, betas), owner=context.key
@@ -104,7 +109,7 @@ class MessagesRoutes(Routes):
     )
     async def count_tokens(self, context: RequestContext) -> bytes:
         """Count the input tokens of a request."""
-        decoded = await context.decoded(decode_messages)
+        decoded = await context.decoded(self._decode)
         context.request.setHeader("request-id", context.id)
         if self.services.is_strict:
             refuse_ignored(decoded.ignored)
@@ -113,3 +118,6 @@ class MessagesRoutes(Routes):
         return json_response(
             context.request, msgspec.json.encode(MessageTokensCount(count.tokens))
         )
+
+    def _decode(self, body: bytes) -> DecodedMessagesRequest:
+        return decode_messages(body, repairs=self.services.repairs_histories)

@@ -317,6 +317,8 @@ def request_of(
     context: Context,
     encryptor: Encryptor | None,
     closing: str = "",
+    *,
+    repairs: bool = False,
 ) -> AssembledRequest:
     """Build the request of the Messages API.
 
@@ -325,6 +327,7 @@ def request_of(
         context: all items of the conversation.
         encryptor: may be None if no item has encrypted content.
         closing: the text of a user message that is appended; empty: none.
+        repairs: whether calls and results that do not match are mended.
 
     Raises:
         ClientError: the conversation cannot be translated to the Messages API.
@@ -335,7 +338,7 @@ def request_of(
     if closing:
         given.append(InputMessage("input", "user", closing))
     prompt = prompting.conversation(
-        given, "input", adjustments, first=decoded.instructions
+        given, "input", adjustments, first=decoded.instructions, repairs=repairs
     )
     return AssembledRequest(
         request=evolve(

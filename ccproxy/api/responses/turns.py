@@ -7,6 +7,7 @@ and calls `ResponseBuilder.keep` at the end. For a background response,
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -108,6 +109,7 @@ class ResponseBuilder:
         wall_seconds: returns the Unix time.
         large_work: runs what takes long.
         most_bytes: the largest stored conversation that is continued.
+        repairs_histories: whether calls and results that do not match are mended.
         is_strict: whether requests with fields that have no effect are refused.
     """
 
@@ -120,6 +122,7 @@ class ResponseBuilder:
         *,
         most_bytes: int,
         is_strict: bool = False,
+        repairs_histories: bool = False,
     ) -> None:
         self.backend = backend
         self.large_work = large_work
@@ -127,6 +130,7 @@ class ResponseBuilder:
         self._wall_seconds = wall_seconds
         self._most_bytes = most_bytes
         self._is_strict = is_strict
+        self._repairs_histories = repairs_histories
         self._encryptor: Encryptor | None = None
 
     @property
@@ -270,7 +274,8 @@ class ResponseBuilder:
         encryptor = await self._encryptor_for(
             needs_encryptor or context.has_encrypted_content, remembers
         )
-        made = await work(size_bytes, request_of, call, context, encryptor, closing)
+        build = partial(request_of, repairs=self._repairs_histories)
+        made = await work(size_bytes, build, call, context, encryptor, closing)
         request = evolve(made, request=evolve(made.request, size_bytes=size_bytes))
         return _Assembled(earlier, context, encryptor, request)
 

@@ -18,6 +18,7 @@ from ccproxy.claude.body.turns import Turn
 from ccproxy.core.blocks import Block, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
 
+_REPAIR = "; the server's option --repair-histories mends such a conversation"
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -81,12 +82,13 @@ class OpenCalls:
         if not waiting:
             path = block.at or "messages"
             why = (
-                "has no call right before it"
+                "has no call right before it; remove it, or send the call"
                 if waiting is None
                 else "is one too many; send one for each call"
             )
             raise InvalidRequest(
-                f"`{path}`: the tool result {result.tool_use_id!r} {why}", param=path
+                f"`{path}`: the tool result {result.tool_use_id!r} {why}{_REPAIR}",
+                param=path,
             )
         identifier, _ = waiting.popleft()
         if identifier == result.tool_use_id:
@@ -104,7 +106,7 @@ class OpenCalls:
                 path = waiting[0][1] or "messages"
                 raise InvalidRequest(
                     f"`{path}`: the tool call {identifier!r} has no result; send a "
-                    "result for each call, in the next message",
+                    f"result for each call, in the next message{_REPAIR}",
                     param=path,
                 )
         self._open.clear()

@@ -132,6 +132,7 @@ CASES += [
     case("keep-size", "5MB", 5_000_000, "9", 9),
     case("remember", "off", "off", "Memory", "memory"),
     case("open-metrics", "1", True, "no", False),
+    case("repair-histories", "1", True, "no", False),
     case("strict", "1", True, "no", False),
     case("log-level", "debug", "debug", "WARN", "warn"),
     case("log-format", "json", "json", "Text", "text"),

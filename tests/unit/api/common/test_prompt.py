@@ -213,7 +213,7 @@ def test_calls_and_results_have_to_add_up(
 ) -> None:
     with pytest.raises(InvalidRequest, match=words) as caught:
         told(USER, *messages)
-    assert caught.value.param == "messages"
+    assert (caught.value.param or "").startswith("messages")
 
 
 # Ids
