@@ -313,10 +313,41 @@ async def pauses(world: World, minutes: float) -> None:
         world.pass_time(minutes)
 
 
-async def tail(world: World) -> None:
-    talk = _talk(world, "one", tail=filler("the time is", 400))
+async def tail(world: World, **fields: Any) -> None:
+    clock = filler("the time is", 400)
+    talk = Talk(world, "one", tail=clock, **fields)
+    # Without a system prompt, the first question is as long as one.
+    if not talk.system:
+        talk.messages = [
+            {"role": "user", "content": filler("be helpful", 6000)},
+            {"role": "assistant", "content": filler("yes", 100)},
+        ]
     for number in range(20):
         await talk.say(_question(talk, number))
+
+
+async def without_tools(world: World) -> None:
+    """A client that sends the calls of an agent, but not its tools."""
+    talk = _talk(world, "one")
+    for number in range(20):
+        call = {
+            "type": "tool_use",
+            "id": f"toolu_{number}",
+            "name": f"tool{number}",
+            "input": {},
+        }
+        result = {
+            "type": "tool_result",
+            "tool_use_id": call["id"],
+            "content": filler(f"result {number}", 1000),
+        }
+        talk.messages += [
+            {"role": "user", "content": _question(talk, number)},
+            {"role": "assistant", "content": [call]},
+            {"role": "user", "content": [result]},
+            {"role": "assistant", "content": filler(f"done {number}", 400)},
+        ]
+        await talk.say("And now?")
 
 
 async def agent(world: World, calls: int = 1, **fields: Any) -> None:
@@ -376,7 +407,12 @@ SCENARIOS = (
     Scenario("six on two processes", six, {"max_processes": 2}),
     Scenario("one with one-off questions between", one_off),
     Scenario("one-off questions with one system prompt", same_system),
-    Scenario("a tail that changes in each request", tail),
+    Scenario(
+        "a tail that changes in each request",
+        lambda w: tail(w, system=filler("be helpful", 6000)),
+    ),
+    Scenario("a tail, without a system prompt", tail),
+    Scenario("calls of ever more tools, without `tools`", without_tools),
     Scenario("four minutes between", lambda w: pauses(w, 4)),
     Scenario("ten minutes between", lambda w: pauses(w, 10)),
     Scenario(

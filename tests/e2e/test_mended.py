@@ -336,7 +336,18 @@ MENDINGS = [
         "calls in the conversation, and no tools",
         {"messages": loop(call(), result())["messages"]},
         ("tools",),
-        {**loop(call(), result()), "tool_choice": {"type": "none"}},
+        {
+            **loop(call(), result()),
+            "tools": [
+                {
+                    "name": "earlier_tool",
+                    "description": "Stands for the tools of earlier calls, which are "
+                    "no longer available.",
+                    "input_schema": {"type": "object"},
+                }
+            ],
+            "tool_choice": {"type": "none"},
+        },
     ),
     Mending(
         "a `system` message for a model that takes none",

@@ -31,9 +31,9 @@ from ccproxy.claude.body.server_tools import server_tools
 from ccproxy.claude.body.subset import GrammarLimits
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
 from ccproxy.claude.body.tools import (
-    called_tools,
     check_choice,
     compose_tools,
+    tools_for_calls,
     without_strict,
 )
 from ccproxy.claude.body.turns import Prefix
@@ -241,7 +241,7 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     tools += server_tools(request, rules, options.server_tools, notes)
     is_offered = bool(tools)
     if not is_offered:
-        tools = called_tools(turns)
+        tools = tools_for_calls(turns)
         if tools:
             notes.adjust(notes.name("tools"))
     choice = _choice(request, tools, notes, is_offered=is_offered)

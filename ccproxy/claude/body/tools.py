@@ -59,6 +59,7 @@ from ccproxy.core.tool_calls import is_sound
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _NEW_WEB_SEARCH = "web_search_2026"
 _OLD_WEB_SEARCH = "web_search_20250305"
+_EARLIER_TOOL = "Stands for the tools of earlier calls, which are no longer available."
 
 JSONObject: TypeAlias = dict[str, object]
 
@@ -98,20 +99,23 @@ def without_strict(tools: Sequence[Tool], notes: Notes) -> tuple[Tool, ...]:
     return tuple(loose)
 
 
-def called_tools(turns: Iterable[Turn]) -> list[Tool]:
-    """A tool for each name that the history calls, for a request without tools.
+def tools_for_calls(turns: Iterable[Turn]) -> list[Tool]:
+    """One tool if the history has calls, for a request without tools.
+
+    It is the same tool whatever the history calls, because a tool for each name would
+    change with the next name, and the prompt cache begins with the tools.
 
     Source: rule 15 of the Messages API: calls without any tools were once refused.
     """
-    names: dict[str, None] = {}
-    for turn in turns:
-        if isinstance(turn.content, str):
-            continue
-        for block in turn.content:
-            if isinstance(block.value, ToolUse):
-                names[block.value.name] = None
-    schema = {"type": "object"}
-    return [client_tool(name, None, schema) for name in names]
+    if not any(_has_call(turn) for turn in turns):
+        return []
+    return [client_tool("earlier_tool", _EARLIER_TOOL, {"type": "object"})]
+
+
+def _has_call(turn: Turn) -> bool:
+    return not isinstance(turn.content, str) and any(
+        isinstance(block.value, ToolUse) for block in turn.content
+    )
 
 
 def _report_numbers(tool: Tool, at: str, notes: Notes) -> None:

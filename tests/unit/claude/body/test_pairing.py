@@ -191,9 +191,12 @@ def test_calls_in_a_request_without_tools_get_a_tool_that_must_not_be_called() -
     told = [user("hi"), assistant(call("a", "gone")), user(result("a"))]
     composition = composed(request(told))
     body = body_of(composition)
-    assert [t["name"] for t in body["tools"]] == ["gone"]
+    assert [t["name"] for t in body["tools"]] == ["earlier_tool"]
     assert body["tool_choice"] == {"type": "none"}
     assert composition.adjusted == ("tools",)
+    # With the next call, too: the prompt cache begins with the tools.
+    more = [*told, assistant(call("b", "other")), user(result("b"))]
+    assert body_of(composed(request(more)))["tools"] == body["tools"]
 
 
 def test_ids_that_are_null_pair_in_their_order() -> None:
