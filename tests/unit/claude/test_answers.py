@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ccproxy.claude.answer_cache import InMemoryAnswers, answer_content
 from ccproxy.claude.answers import RememberedAnswers
-from ccproxy.core.blocks import Block
+from ccproxy.core.blocks import Block, search_copy
+from ccproxy.core.messages import Message
 from tests.support.composed import call, raw_message, text, thought
 from tests.support.messages_requests import json_objects
 
@@ -267,3 +268,26 @@ def test_what_another_version_has_written_is_left_out() -> None:
     documents = [b"{", b'{"prefix":"p","model":"m","blocks":[{}]}', b"[]"]
     assert list(memory.add_shared("ann", documents, 0.0)) == []
     assert _recalled(memory, "ann") is None
+
+
+def test_another_server_learns_a_search_by_its_text() -> None:
+    """Such an answer may have no call with an id."""
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+    made, shelf = [found, text("It is so.")], Shelf()
+    for number, content in enumerate((made, [found, text("Or so.")])):
+        blocks = _blocks(*content)
+        _shared(shelf).remember("ann", f"p{number}", blocks, MODEL, 0.0)
+    memory = _shared(shelf)
+    asked = [Message("user", "go"), Message("assistant", "It is so.")]
+    assert _steps(memory.missing_keys("ann", asked, 0.0)) == []
+    asked.insert(1, Message("assistant", (search_copy("m[1]"),)))
+    keys = _steps(memory.missing_keys("ann", asked, 0.0))
+    with pytest.raises(StopIteration) as end:
+        memory.find_shared("ann", keys).send(None)
+    [document] = end.value.value
+    list(memory.add_shared("ann", [document], 0.0))
+    client_copy = _blocks(text("It is so."))
+    found_again = memory.of("ann", 0.0).find("p0", client_copy, MODEL, is_bound=True)
+    assert found_again == _blocks(*made)
+    # It is not looked up twice.
+    assert _steps(memory.missing_keys("ann", asked, 0.0)) == []
