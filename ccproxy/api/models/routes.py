@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from klein import Klein
 from twisted.web.server import Request
 
+from ccproxy.api.models.codex import CodexCatalogue, codex_catalogue
 from ccproxy.api.models.schemas import (
     AnthropicModel,
     Model,
@@ -45,7 +46,11 @@ _PAGE = (
         "limit", "With anthropic-version: the number of models, from 1 to 1000.", _TEXT
     ),
 )
+_CODEX = parameter(
+    "client_version", "With any value: the catalogue of the Codex CLI.", _TEXT
+)
 _WORDS = "In OpenAI's format; with anthropic-version, in Anthropic's format."
+_LISTS = {"anyOf": [ModelList, ModelPage, CodexCatalogue]}
 
 
 class ModelRoutes(Routes):
@@ -62,8 +67,8 @@ class ModelRoutes(Routes):
             id="listModels",
             tag="models",
             summary="the models",
-            parameters=(_VERSION, *_PAGE),
-            responses=(json_response_spec({"anyOf": [ModelList, ModelPage]}, _WORDS),),
+            parameters=(_VERSION, *_PAGE, _CODEX),
+            responses=(json_response_spec(_LISTS, _WORDS),),
             error_formats=(OPENAI, ANTHROPIC),
             is_quiet=True,
         ),
@@ -74,6 +79,8 @@ class ModelRoutes(Routes):
         models = await self.services.backend.models()
         if is_anthropic(request.requestHeaders):
             document = _page(request, models)
+        elif query.text(request, "client_version") is not None:
+            document = codex_catalogue(models)
         else:
             document = models_document(models)
         return json_response(request, document)

@@ -249,6 +249,9 @@ async def test_models_in_the_words_of_who_asks(http: HTTP) -> None:
     await told(response, 400, "invalid_request_error")
     response = await http.request("GET", "/v1/models")
     assert (await response.json())["object"] == "list"
+    response = await http.request("GET", "/v1/models?client_version=0.171.0")
+    catalogue = await response.json()
+    assert {model["visibility"] for model in catalogue["models"]} == {"list"}
 
 
 @ensureDeferred
