@@ -1,6 +1,7 @@
 """Claude Code as the client of the proxy, whose answers come from another CLI."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,13 @@ MCP_SERVER = _SUPPORT / "mcp_stdio_server.py"
 SDK_CLIENT = _SUPPORT / "agent_sdk_client.py"
 
 
+# With it, Claude Code asks for the models, and keeps them below `.claude`.
+DISCOVERY = "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"
+
+
 def environment(server: RunningProxy, home: Path) -> Mapping[str, str]:
     return {
+        DISCOVERY: "1",
         "HOME": str(home),
         "PATH": "/usr/bin:/bin",
         "ANTHROPIC_BASE_URL": server.url,
@@ -193,6 +199,29 @@ async def test_the_agent_sdk_with_a_tool_of_its_own(
 def _calling(identifier: str, name: str, arguments: Mapping[str, Any]) -> Reply:
     call = ScriptedBlock((json.dumps(arguments),), tool_use=(identifier, name))
     return Reply(blocks=(call,), stop_reason="tool_use")
+
+
+@ensureDeferred
+async def test_its_context_is_counted_and_the_models_are_found(
+    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
+) -> None:
+    upstream.api.count_tokens = lambda _: 1234
+    result = await run(claude, proxy(), tmp_path, "/context", "--model", "opus")
+    assert result["is_error"] is False
+    # Its own parts were counted, one by one, without a question.
+    [row] = [
+        x for x in result["result"].splitlines() if x.startswith("| System prompt")
+    ]
+    assert re.search(r"\d+(\.\d)?k", row), row
+    texts = [c.body["messages"][0]["content"] for c in upstream.counts]
+    assert any("tool" in text and "input_schema" in text for text in texts)
+    assert {c.body["model"].startswith("claude-opus") for c in upstream.counts} == {
+        True
+    }
+    assert upstream.bodies == []
+    kept = (tmp_path / "theirs" / ".claude").rglob("*models*.json")
+    [models] = [json.loads(file.read_text()) for file in kept]
+    assert "claude-opus" in json.dumps(models)
 
 
 @ensureDeferred
