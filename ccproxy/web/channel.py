@@ -24,17 +24,21 @@ Source: docs/twisted-notes.md, "Klein and HTTP" and "Shutdown"; RFC 9112.
 import re
 from collections.abc import Iterable
 from enum import Enum, auto
-from io import BytesIO
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import IDelayedCall, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    ISSLTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.server import Request
 from typing_extensions import override
+from zope.interface import implementer
 
 from ccproxy.core.errors import (
     CCProxyError,
@@ -44,10 +48,12 @@ from ccproxy.core.errors import (
     RequestTooLarge,
 )
 from ccproxy.web.error_formats import OPENAI, format_of
+from ccproxy.web.half_close import HalfCloseProbe
 from ccproxy.web.head_checks import Head, HeadChecks
 from ccproxy.web.memory import HeldMemory
 from ccproxy.web.observer import peer_name
-from ccproxy.web.replies import error_headers, new_request_id, request_id
+from ccproxy.web.replies import error_headers, new_request_id
+from ccproxy.web.request import ProxyRequest
 
 # A logger of the module, not of a class: log events of a class's logger refer to the
 # object, and Twisted keeps the events in memory until logging begins.
@@ -61,82 +67,8 @@ _MOST_PIPELINED = 16_384
 # A `Content-Length` of more digits is always too large, and slow to parse.
 _MOST_DIGITS = 15
 
-_ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
 _LINE_END = re.compile(rb"[\r\n]")
 _LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d+)[ \t]*\Z", re.IGNORECASE)
-
-
-class ProxyRequest(Request):
-    """A request whose body is read only if its head is accepted."""
-
-    channel: Any
-    content: Any
-    defaultContentType = b"application/json"
-    memory: HeldMemory
-    _refused = False
-    _received_bytes = 0
-
-    @override
-    def gotLength(self, length: int | None) -> None:
-        try:
-            self.memory = self.channel.site.memory.holder()
-            self.channel.head_checks.check(self.channel.head(self, length))
-            self.memory.set(length or 0)
-        except CCProxyError as error:
-            self._refuse(error)
-        else:
-            self.content = BytesIO()
-            self.channel.let_in()
-
-    @override
-    def handleContentChunk(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._received_bytes += len(data)
-        try:
-            self.channel.head_checks.authenticator.check_size(self._received_bytes)
-            # Only for chunked bodies: `gotLength` has reserved a known length.
-            self.memory.grow(self._received_bytes)
-        except CCProxyError as error:
-            self._refuse(error)
-        else:
-            self.content.write(data)
-
-    @override
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if self._refused:
-            return
-        self.channel.answering()
-        # Twisted answers OPTIONS * itself. For other methods it closes the connection.
-        request_id(self)
-        if path == b"*" and command != b"OPTIONS":
-            self._refuse(InvalidRequest("`*` is allowed for OPTIONS only"))
-            return
-        # Every server must accept the absolute form of a target (RFC 9112).
-        own_path = _ABSOLUTE.sub(b"", path, count=1)
-        super().requestReceived(command, own_path or b"/", version)
-
-    @override
-    def getRequestHostname(self) -> bytes:
-        # HTTP/1.0 needs no Host, and a Unix socket has no host name.
-        if not self.requestHeaders.hasHeader(b"host"):
-            return b"localhost"
-        named: bytes = super().getRequestHostname()
-        return named
-
-    @override
-    def connectionLost(self, reason: Failure) -> None:
-        if hasattr(self, "memory"):
-            self.memory.release()
-        super().connectionLost(reason)
-
-    def _refuse(self, error: CCProxyError) -> None:
-        self._refused = True
-        self.content = None
-        self.memory.release()
-        # Otherwise the channel would ask the client to send the body.
-        self.requestHeaders.removeHeader(b"expect")
-        self.channel.refuse(error)
 
 
 class Phase(Enum):
@@ -149,6 +81,7 @@ class Phase(Enum):
     CLOSING = auto()
 
 
+@implementer(IHalfCloseableProtocol)
 class ProxyChannel(HTTPChannel):
     """A connection that answers every request, even a malformed one."""
 
@@ -186,6 +119,7 @@ class ProxyChannel(HTTPChannel):
     def connectionMade(self) -> None:
         # The memory of finished responses that the client has not read yet.
         self._unread: list[HeldMemory] = []
+        self._probe = HalfCloseProbe(self.transport.write, self.callLater)
         super().connectionMade()
         self._enter(Phase.HEAD, self.head_checks.limits.head_timeout)
         self.site.connected(self)
@@ -193,6 +127,7 @@ class ProxyChannel(HTTPChannel):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._enter(Phase.CLOSING)
+        self._probe.stop()
         self._stop_reading()
         self._release_unread()
         if self._next is not None:
@@ -200,6 +135,19 @@ class ProxyChannel(HTTPChannel):
             self._next = None
         super().connectionLost(reason)
         self.site.disconnected(self)
+
+    def readConnectionLost(self) -> None:  # noqa: N802  # Twisted's name
+        """Answer the request of a client that will send nothing more."""
+        if self.phase is not Phase.ANSWERING:
+            self.transport.loseConnection()
+        elif self.requests[0].clientproto == b"HTTP/1.1":
+            self._probe.start(self.requests[0])
+        else:
+            # An older client understands no interim response.
+            self.transport.abortConnection()
+
+    def writeConnectionLost(self) -> None:  # noqa: N802  # Twisted's name
+        """Do nothing: `refuse` has ended this half of the connection."""
 
     def head(self, request: Request, length: int | None) -> Head:
         """The head that has just been received.
@@ -233,6 +181,7 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def requestDone(self, request: ProxyRequest) -> None:
+        self._probe.stop()
         if self._reading is None:
             request.memory.release()
         else:

@@ -17,11 +17,12 @@ from typing_extensions import override
 from ccproxy.config.settings import SettingsError
 from ccproxy.core.errors import CCProxyError, ServerFull
 from ccproxy.web.access import NO_KEY
-from ccproxy.web.channel import Phase, ProxyChannel, ProxyRequest
+from ccproxy.web.channel import Phase, ProxyChannel
 from ccproxy.web.context import NO_ROUTE
 from ccproxy.web.head_checks import HeadChecks
 from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.observer import OTHER, RequestObserver, RequestOutcome
+from ccproxy.web.request import ProxyRequest
 
 # Idle connections older than this may be evicted for a new connection.
 _EVICTABLE_SECONDS = 1.0
