@@ -10,10 +10,11 @@ Source: ``PromptCacheOptionsParam`` and ``prompt_cache_retention`` in OpenAI's d
 rules 41 and 42 of the Messages API.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from ccproxy.api.common.fates import ignored, refused
 from ccproxy.core.cache_wish import CacheWish
 from ccproxy.core.messages import Adjustments
 
@@ -25,6 +26,12 @@ class PromptCacheOptions(msgspec.Struct):
 
     mode: str | None = None
     ttl: str | None = None
+    comparison_response_id: Annotated[
+        object, ignored("the provider does not diagnose its cache")
+    ] = None
+    prewarm: Annotated[
+        bool | None, refused("each request is answered; limit the answer's tokens")
+    ] = None
 
 
 def cache_wish(

@@ -62,6 +62,9 @@ class ItemFields(msgspec.Struct):
     status: Annotated[str | None, kept("the model sees whole items only")] = None
     phase: Annotated[object, ignored("the provider has no such label")] = None
     caller: Annotated[object, ignored("only the model calls tools")] = None
+    is_async: Annotated[object, ignored("the provider has no such label")] = (
+        msgspec.field(default=None, name="async")
+    )
     environment: Annotated[object, ignored("your client knows its shell")] = None
     max_output_length: Annotated[object, ignored("outputs are not cut")] = None
 

@@ -16,6 +16,7 @@ same to the model in both cases.
 ``item_reference``            the stored item with its id
 ``web_search_call``           replaced by what the proxy remembers of the
                               search, or left out
+``configuration_update``      left out; refused if it changes the format
 any other                     left out; such items are of hosted tools
 ============================  ================================================
 
@@ -56,7 +57,7 @@ from ccproxy.core.blocks import (
     tool_use_block,
 )
 from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import InvalidRequest, RequestTooLarge
+from ccproxy.core.errors import InvalidRequest, RequestTooLarge, unsupported
 from ccproxy.core.messages import Adjustments
 
 # The value of `include` with which a client asks for encrypted content.
@@ -67,6 +68,8 @@ INCLUDE_SOURCES = "web_search_call.action.sources"
 _MOST_RESOLVED_BYTES = 32 * 2**20
 # Items of these types may have other shapes, because other providers have them, too.
 _SEALED = ("reasoning", "compaction")
+# Changes the effort and the format of all later answers.
+_UPDATE = "configuration_update"
 # Types of items in the proxy's own responses that are left out without a report.
 _OURS = ("reasoning",)
 # The user's message that replaces a compacted conversation.
@@ -297,6 +300,8 @@ class _Reader:
                     self.adjustments.ignore(at)
                     return None
                 return InputMessage(at, "assistant", None, thinking=(thinking,))
+        if fields.kind == _UPDATE and item.is_own:
+            _refuse_format(item)
         # Reasoning without encrypted content: the Messages API requires a signature.
         if item.is_own or fields.kind not in _OURS:
             self.adjustments.ignore(at)
@@ -361,6 +366,16 @@ class _Reader:
             return PastThinking(redacted_thinking_block(opened["data"], at), *about)
         thinking, signature = opened.get("thinking", ""), opened.get("signature", "")
         return PastThinking(thinking_block(thinking, signature, at), *about)
+
+
+def _refuse_format(item: DecodedItem) -> None:
+    """Refuse an update of the answer's format; an update of the effort is left out.
+
+    Raises:
+        UnsupportedValue: the client could not read the answer without the update.
+    """
+    if _anything.decode(item.raw).get("text") is not None:
+        unsupported(f"{item.at}.text", "send the format as `text` of the request")
 
 
 def _output(item: DecodedItem) -> str | list[ContentPart] | None:

@@ -115,6 +115,9 @@ class ResponsesRequest(msgspec.Struct):
     service_tier: Annotated[object, ignored("the CLI chooses the tier")] = None
     context_management: Annotated[object, ignored("use `/responses/compact`")] = None
     moderation: Annotated[object, ignored("the provider has its own moderation")] = None
+    access_programs: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
+    background_options: Annotated[object, ignored("answers are made at once")] = None
+    image: Annotated[object, ignored("the provider scales images itself")] = None
     prompt: Annotated[object, refused("prompt templates are OpenAI's own")] = None
     top_logprobs: Annotated[int | None, left_out(NO_LOGPROBS)] = None
 

@@ -117,6 +117,9 @@ class ToolFields(msgspec.Struct):
     defer_loading: Annotated[object, ignored("the model gets all tools at once")] = None
     output_schema: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     allowed_callers: Annotated[object, ignored("only the model calls tools")] = None
+    is_async: Annotated[object, ignored("the model waits for each result")] = (
+        msgspec.field(default=None, name="async")
+    )
     # Fields of custom tools, namespaces and shells.
     format: _Format | None = None
     tools: list[msgspec.Raw] | None = None

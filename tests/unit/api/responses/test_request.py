@@ -118,12 +118,12 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ),
     (
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
-        "input",
+        "input[0]",
         "invalid_request",
     ),
     (
         {"input": [ITEM, {"type": "function_call_output", "output": "x"}]},
-        "input",
+        "input[1]",
         "invalid_request",
     ),
     (
