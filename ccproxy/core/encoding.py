@@ -11,7 +11,7 @@ Source: WHATWG HTML, "Server-sent events".
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -37,7 +37,12 @@ _WHOLE = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])%b{4}"
     rb"|\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2}){1,65536}+" % (_HEX, _HEX, _HEX)
 )
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]%b{2}" % _HEX)
+# Lone surrogates. A pair may follow, because `_WHOLE` has a limit.
+_HALVES = re.compile(
+    rb"(?:\\u[dD](?:[c-fC-F]|[89abAB](?!%b{2}\\u[dD][c-fC-F]%b{2}))%b{2}){1,65536}+"
+    % (_HEX, _HEX, _HEX)
+)
+_HALF_BYTES = 6
 _REPLACEMENT = rb"\ufffd"
 
 _encode = msgspec.json.Encoder().encode
@@ -60,24 +65,36 @@ def encode_json(value: object) -> bytes:
     return encoded
 
 
-def without_halves(json: bytes) -> bytes:
-    """Replace each lone surrogate by U+FFFD; returns ``json`` itself if it has none."""
+def _lone_surrogates(json: bytes) -> Iterator[tuple[int, int]]:
+    """The start and the end of each run of lone surrogates."""
     if b"\\ud" not in json and b"\\uD" not in json:
-        return json
-    # Not a list: joining millions of pieces would hold the GIL for too long.
-    mended = bytearray()
+        return
     place = 0
-    begin = 0
     while place < len(json):
         if (whole := _WHOLE.match(json, place)) is not None:
             place = whole.end()
-        if (half := _HALF.match(json, place)) is not None:
-            mended += json[begin:place]
-            mended += _REPLACEMENT
-            begin = place = half.end()
+        if (halves := _HALVES.match(json, place)) is not None:
+            yield halves.span()
+            place = halves.end()
         elif whole is None:
-            break  # Invalid JSON: the decoder will report the position.
-    return bytes(mended + json[begin:]) if begin else json
+            return  # Invalid JSON: the decoder will report the position.
+
+
+def has_halves(json: bytes) -> bool:
+    """Whether a JSON text has a lone surrogate."""
+    return next(_lone_surrogates(json), None) is not None
+
+
+def without_halves(json: bytes) -> bytes:
+    """Replace each lone surrogate by U+FFFD; returns ``json`` itself if it has none."""
+    # Not a list: joining millions of pieces would hold the GIL for too long.
+    mended = bytearray()
+    rest = 0
+    for begin, end in _lone_surrogates(json):
+        mended += json[rest:begin]
+        mended += _REPLACEMENT * ((end - begin) // _HALF_BYTES)
+        rest = end
+    return bytes(mended + json[rest:]) if rest else json
 
 
 def decode_json_exactly(json: bytes | msgspec.Raw) -> Any:

@@ -14,7 +14,7 @@ import msgspec
 from attrs import frozen
 from msgspec import Raw, UnsetType
 
-from ccproxy.core.encoding import without_halves
+from ccproxy.core.encoding import has_halves, without_halves
 from ccproxy.core.errors import (
     ClientError,
     InvalidRequest,
@@ -95,7 +95,7 @@ def _halves(body: bytes) -> Iterator[str]:
 
 def _half_of(string: bytes) -> bytes:
     """The replacement of a long string: an unpaired surrogate if it has one."""
-    return b'""' if without_halves(string) is string else _HALF
+    return _HALF if has_halves(string) else b'""'
 
 
 def _walk(value: Any, at: str) -> Iterator[str]:
