@@ -295,7 +295,9 @@ class EventEncoder:
         self, response: Mapping[str, Any], *kinds: str
     ) -> list[WireEvent]:
         """Encode events that have the response as it is now."""
-        return [self.event(f"response.{kind}", response=response) for kind in kinds]
+        # It repeats the instructions and the tools, which can have megabytes.
+        encoded = msgspec.Raw(encode_json(response))
+        return [self.event(f"response.{kind}", response=encoded) for kind in kinds]
 
     def error(self, error: CCProxyError) -> WireEvent:
         """Encode an error: flat, because some clients read the reason only here."""

@@ -11,6 +11,7 @@ docs/claude-cli-protocol.md, "Body mode".
 
 import re
 from collections.abc import Collection, Generator, Sequence
+from typing import TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -45,6 +46,8 @@ from ccproxy.claude.shaping.stops import StopShaper
 from ccproxy.core.blocks import Block
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import MessagesRequest, Tool, ToolChoice
+
+_T = TypeVar("_T")
 
 # The provider's messages for thinking that was signed for another conversation, or by
 # another provider: rules 24 and 25.
@@ -214,14 +217,14 @@ def composing(
     )
 
 
-def run(steps: Generator[None, None, Composition]) -> Composition:
+def run(steps: Generator[None, None, _T]) -> _T:
     """Run all steps at once."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            composition: Composition = end.value
-            return composition
+            outcome: _T = end.value
+            return outcome
 
 
 def _compose(source: _Source) -> Generator[None, None, Composition]:

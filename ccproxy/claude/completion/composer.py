@@ -131,10 +131,7 @@ class BodyComposer:
             remembered=self.answers.of(owner, self._clock.seconds()),
             options=self._options,
         )
-        if request.size_bytes > LARGE_BYTES:
-            composed: Composition = await self._apart.run(deferToThread, run, steps)
-            return composed
-        return await self._in_slices(steps)
+        return await self._take(request, steps)
 
     async def _look_up(self, request: MessagesRequest, owner: str) -> None:
         """Load the conversation's remembered answers that only the store has."""
@@ -143,12 +140,22 @@ class BodyComposer:
         if self.answers.shared is None or is_off:
             return
         now = self._clock.seconds()
-        messages = request.messages
-        keys = await self._in_slices(self.answers.missing_keys(owner, messages, now))
+        steps = self.answers.missing_keys(owner, request.messages, now)
+        keys = await self._take(request, steps)
         if not keys:
             return
         found = await self.answers.find_shared(owner, keys)
         await self._in_slices(_all(self.answers.add_shared(owner, found, now)))
+
+    async def _take(
+        self, request: MessagesRequest, steps: Generator[None, None, _T]
+    ) -> _T:
+        """Take all steps; in a thread if the request is large."""
+        if request.size_bytes > LARGE_BYTES:
+            # One message can have thousands of calls, and is one step.
+            outcome: _T = await self._apart.run(deferToThread, run, steps)
+            return outcome
+        return await self._in_slices(steps)
 
     async def _in_slices(self, steps: Generator[None, None, _T]) -> _T:
         """Take all steps, with turns of the reactor between them."""
