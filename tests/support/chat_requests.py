@@ -229,6 +229,53 @@ _OLD_CHOICES: Sequence[Mapping[str, Any]] = (
 )
 
 
+def _in_old_form(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with ``function_call``, of which an answer has one."""
+    found = []
+    name = ""
+    for message in messages:
+        if message["role"] == "tool" and name:
+            result = {"role": "function", "name": name, "content": message["content"]}
+            found.append(result)
+            name = ""
+        elif calls := message.get("tool_calls"):
+            rest = {k: v for k, v in message.items() if k != "tool_calls"}
+            found.append({**rest, "function_call": calls[0]["function"]})
+            name = calls[0]["function"]["name"]
+        elif message["role"] != "tool":
+            found.append(message)
+    return found
+
+
+@st.composite
+def custom_names(draw: st.DrawFn, known: Sequence[str]) -> list[str]:
+    """The names of the tools whose input is text."""
+    if draw(st.integers(0, 2)):
+        return []
+    return draw(st.lists(st.sampled_from(list(known)), unique=True))
+
+
+def custom_tool(function: Mapping[str, Any]) -> dict[str, Any]:
+    """The custom tool with the name and description of a function."""
+    kept = {k: v for k, v in function.items() if k in ("name", "description")}
+    return {**kept, "format": {"type": "text"}}
+
+
+def _with_customs(message: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The message, with calls of custom tools in their form."""
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        function = call["function"]
+        if function["name"] in names:
+            custom = {"name": function["name"], "input": function["arguments"]}
+            calls.append({"id": call["id"], "type": "custom", "custom": custom})
+        else:
+            calls.append(call)
+    return {**message, "tool_calls": calls}
+
+
 @st.composite
 def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[str, Any]:
     """A valid request to ``/v1/chat/completions`` that needs no correction."""
@@ -243,11 +290,20 @@ def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[st
     if functions and draw(st.integers(0, 5)) == 0:
         request["functions"] = functions
         request |= draw(st.sampled_from(_OLD_CHOICES))
+        request["messages"] = _in_old_form(request["messages"])
     elif functions:
-        request["tools"] = [{"type": "function", "function": f} for f in functions]
+        customs = draw(custom_names(known))
+        plain = [name for name in known if name not in customs]
+        request["tools"] = [
+            {"type": "custom", "custom": custom_tool(function)}
+            if function["name"] in customs
+            else {"type": "function", "function": function}
+            for function in functions
+        ]
+        request["messages"] = [_with_customs(m, customs) for m in request["messages"]]
         request |= draw(choices())
-        if draw(st.integers(0, 5)) == 0:
-            allowed = draw(st.lists(st.sampled_from(known), min_size=1, unique=True))
+        if plain and draw(st.integers(0, 5)) == 0:
+            allowed = draw(st.lists(st.sampled_from(plain), min_size=1, unique=True))
             tools = [{"type": "function", "function": {"name": n}} for n in allowed]
             request["tool_choice"] = {
                 "type": "allowed_tools",
@@ -289,6 +345,7 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     system: list[dict[str, Any]] = []
     turns: list[dict[str, Any]] = []
+    functions = 0
     for message in request["messages"]:
         role, content = message["role"], message.get("content")
         if role in ("system", "developer"):
@@ -297,10 +354,11 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
                 turns.append({"role": "system", "content": blocks})
             else:
                 system.extend(blocks)
-        elif role == "tool":
+        elif role in ("tool", "function"):
             result = {
                 "type": "tool_result",
-                "tool_use_id": message["tool_call_id"],
+                # A function's result belongs to the last call, which has no id.
+                "tool_use_id": message.get("tool_call_id", f"function-{functions}"),
                 "content": [_part(part) for part in parts(content)],
             }
             add_result(turns, result)
@@ -309,6 +367,10 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
             if message.get("refusal"):
                 blocks.append({"type": "text", "text": message["refusal"]})
             blocks += [_call(call) for call in message.get("tool_calls", ())]
+            if function := message.get("function_call"):
+                functions += 1
+                name, arguments = function["name"], function["arguments"]
+                blocks.append(call_of(f"function-{functions}", name, arguments))
             turns.append({"role": role, "content": blocks})
     body: dict[str, Any] = {"model": request["model"], "messages": turns}
     if system:
@@ -320,7 +382,12 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
     if stop:
         body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if "tools" in request:
-        body["tools"] = [tool_of(tool["function"]) for tool in request["tools"]]
+        body["tools"] = [
+            text_tool_of(tool["custom"])
+            if "custom" in tool
+            else tool_of(tool["function"])
+            for tool in request["tools"]
+        ]
         choice = request.get("tool_choice")
         if isinstance(choice, dict):
             tools = choice["allowed_tools"]["tools"]
@@ -366,6 +433,9 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    if call["type"] == "custom":
+        custom = call["custom"]
+        return text_call_of(call["id"], custom["name"], custom["input"])
     function = call["function"]
     return call_of(call["id"], function["name"], function["arguments"])
 
@@ -393,6 +463,25 @@ def call_of(identifier: str, name: str, arguments: str) -> dict[str, Any]:
     """The ``tool_use`` block of a function call."""
     block = {"type": "tool_use", "id": identifier, "name": name}
     return {**block, "input": json.loads(arguments)}
+
+
+def text_call_of(identifier: str, name: str, text: str) -> dict[str, Any]:
+    """The ``tool_use`` block of a custom tool's call: its input is an object, too."""
+    block = {"type": "tool_use", "id": identifier, "name": name}
+    return {**block, "input": {"input": text}}
+
+
+def text_tool_of(custom: Mapping[str, Any]) -> dict[str, Any]:
+    """The tool of a custom tool: an object with one text."""
+    about = "The tool's whole input, as plain text."
+    schema = {
+        "type": "object",
+        "properties": {"input": {"type": "string", "description": about}},
+        "required": ["input"],
+        "additionalProperties": False,
+    }
+    kept = {k: v for k, v in custom.items() if k in ("name", "description")}
+    return {**kept, "input_schema": schema}
 
 
 def tool_of(function: Mapping[str, Any]) -> dict[str, Any]:

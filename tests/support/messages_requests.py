@@ -38,6 +38,7 @@ MODELS = (
 # Without it the CLI's own of the family answers for a model that is not in its list.
 MODEL_MAP = tuple((name, name) for name in MODELS if name not in ALIASES)
 CACHE = {"type": "ephemeral"}
+_LIFETIMES: Sequence[Mapping[str, str]] = ({}, {"ttl": "5m"}, {"ttl": "1h"})
 # Fields that do not go up, and are reported.
 WITHOUT_EFFECT: Sequence[Mapping[str, Any]] = (
     *({}, {}, {}, {"metadata": {"user_id": "me"}}),
@@ -624,9 +625,11 @@ def _mark(draw: st.DrawFn, request: dict[str, Any], most: int) -> None:
     for message in request["messages"]:
         if isinstance(message["content"], list):
             places.extend(message["content"])
-    if places and most:
+    if most and draw(st.integers(0, 5)) == 0:
+        request["cache_control"] = {**CACHE, **draw(st.sampled_from(_LIFETIMES))}
+    elif places and most:
         # A longer one stands in front of a shorter one; here all have one.
-        lifetime = draw(st.sampled_from([{}, {"ttl": "5m"}, {"ttl": "1h"}]))
+        lifetime = draw(st.sampled_from(_LIFETIMES))
         indices = st.integers(0, len(places) - 1)
         for index in draw(st.lists(indices, max_size=most, unique=True)):
             # The block may be one of several that are the same object.

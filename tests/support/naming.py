@@ -58,7 +58,7 @@ def misnamed(
 
 def without_effect(request: Mapping[str, Any]) -> list[str]:
     """The paths of fields that the Messages API has nothing for."""
-    found = ["user"] if "user" in request else []
+    found = [name for name in ("user", "cache_control") if name in request]
     if isinstance(request.get("system"), list) and len(request["system"]) > 1:
         # The CLI takes one text.
         found.append("system")
@@ -102,7 +102,7 @@ def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     choice = request.get("tool_choice")
     allowed = json.dumps(choice) if _is_allowed_tools(choice) else None
     for number, tool in enumerate(request.get("tools") or ()):
-        name = (tool.get("function") or tool)["name"]
+        name = (tool.get("function") or tool.get("custom") or tool)["name"]
         # Tools that are not allowed are not offered.
         if allowed is None or json.dumps(name) in allowed:
             yield f"tools[{number}]", tool
@@ -115,7 +115,11 @@ def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     name = "messages" if "messages" in request else "input"
     for number, item in enumerate(items if isinstance(items, list) else ()):
         at = f"{name}[{number}]"
+        if function := item.get("function_call"):
+            yield f"{at}.function_call.arguments", json.loads(function["arguments"])
         for index, call in enumerate(item.get("tool_calls") or ()):
+            if "custom" in call:
+                continue
             yield (
                 f"{at}.tool_calls[{index}].function.arguments",
                 json.loads(call["function"]["arguments"]),

@@ -17,12 +17,16 @@ from tests.support.chat_requests import (
     choice_of,
     choices,
     config_of,
+    custom_names,
+    custom_tool,
     document_of,
     efforts,
     file_parts,
     function_tools,
     image_of,
     image_parts,
+    text_call_of,
+    text_tool_of,
     tool_calls,
     tool_of,
 )
@@ -186,8 +190,11 @@ def responses_requests(
             for function in functions
         ]
         request |= draw(choices())
-        if draw(st.integers(0, 5)) == 0:
-            allowed = draw(st.lists(st.sampled_from(known), min_size=1, unique=True))
+        customs = draw(custom_names(known))
+        plain = [name for name in known if name not in customs]
+        _set_customs(request, customs)
+        if plain and draw(st.integers(0, 5)) == 0:
+            allowed = draw(st.lists(st.sampled_from(plain), min_size=1, unique=True))
             request["tool_choice"] = {
                 "type": "allowed_tools",
                 "mode": "auto",
@@ -205,6 +212,24 @@ def responses_requests(
         request["text"] = {"format": {"type": form}}
     request |= draw(st.sampled_from(WITHOUT_EFFECT)) | draw(st.sampled_from(AS_ALWAYS))
     return request | draw(st.sampled_from([{}, {"stream": True}, {"stream": False}]))
+
+
+def _set_customs(request: dict[str, Any], names: Sequence[str]) -> None:
+    """Make custom tools of some tools, with their calls and outputs."""
+    request["tools"] = [
+        {"type": "custom", **custom_tool(tool)} if tool["name"] in names else tool
+        for tool in request["tools"]
+    ]
+    items = request["input"]
+    called = set()
+    for item in items if isinstance(items, list) else ():
+        kind = item.get("type")
+        if kind == "function_call" and item["name"] in names:
+            called.add(item["call_id"])
+            item["type"] = "custom_tool_call"
+            item["input"] = item.pop("arguments")
+        elif kind == "function_call_output" and item["call_id"] in called:
+            item["type"] = "custom_tool_call_output"
 
 
 def expected(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +250,10 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
         if kind == "function_call":
             call = call_of(item["call_id"], item["name"], item["arguments"])
             turns.append({"role": "assistant", "content": [call]})
-        elif kind == "function_call_output":
+        elif kind == "custom_tool_call":
+            call = text_call_of(item["call_id"], item["name"], item["input"])
+            turns.append({"role": "assistant", "content": [call]})
+        elif kind in ("function_call_output", "custom_tool_call_output"):
             result = {
                 "type": "tool_result",
                 "tool_use_id": item["call_id"],
@@ -248,7 +276,10 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(choice, dict):
             allowed = [tool["name"] for tool in choice["tools"]]
             offered = [tool for tool in offered if tool["name"] in allowed]
-        body["tools"] = [tool_of(tool) for tool in offered]
+        body["tools"] = [
+            text_tool_of(tool) if tool["type"] == "custom" else tool_of(tool)
+            for tool in offered
+        ]
         body["tool_choice"] = choice_of(request)
     form = request.get("text", {}).get("format", {"type": "text"})
     schema = form["schema"] if form["type"] == "json_schema" else None
