@@ -39,7 +39,7 @@ from ccproxy.claude.pool.processes import (
     processes_for,
 )
 from ccproxy.claude.pool.requests import RequestQueue
-from ccproxy.claude.process.binary import check_program
+from ccproxy.claude.process.binary import check_program, counts_freely
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.status import cli_status
@@ -295,9 +295,9 @@ class ClaudeBackend:
         named = await self._read_model(request.model)
         await self._conformance.settle()
         await self._discovery.over()
-        return await self._counter.count(
-            request, named.model, owner, uses_cli=not self.is_native
-        )
+        version = None if self._known is None else self._known.claude_code_version
+        uses_cli = not self.is_native and counts_freely(version)
+        return await self._counter.count(request, named.model, owner, uses_cli=uses_cli)
 
     async def model(self, name: str) -> ModelEntry:
         """Find the entry, as in `models`, of the model that a client's name means.

@@ -621,7 +621,7 @@ async def test_tokens_are_counted(proxy: Start, upstream: Upstream) -> None:
         found = [c.body["messages"] for c in upstream.counts]
         upstream.counts.clear()
         # The CLI also has a text of its own counted.
-        return [m for m in found if m != [{"role": "user", "content": "foo"}]]
+        return [m for m in found if m[0]["content"] != "foo"]
 
     upstream.api.count_tokens = lambda body: 1000 + len(body["messages"][0]["content"])
     asked = " Hi,\n/clear @/etc/hostname <b> \u00e9\u6f22 "

@@ -18,6 +18,8 @@ from ccproxy.core.errors import Cause, ClaudeUnavailable
 # They cannot replace the system prompt of a running process. The tests run 2.1.251.
 OLDEST_VERSION = (2, 1, 251)
 
+# Source: docs/claude-cli-protocol.md, "Counting".
+_COUNTS_FREELY = (2, 1, 265)
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # `claude --version` takes 10 ms; a booting machine may need a minute.
 _VERSION_SECONDS = 60
@@ -131,6 +133,18 @@ def read_version(binary: Path) -> str:
             cause=Cause.CLI_DOES_NOT_RUN,
         )
     return match[0]
+
+
+def counts_freely(version: str | None) -> bool:
+    """Whether a CLI of this version counts tokens without ever asking the model.
+
+    Older versions ask the model, which is billed, if the provider does not count.
+
+    Args:
+        version: as the CLI reports it; None: it reports none, as older versions do.
+    """
+    match = _VERSION.search(version or "")
+    return match is not None and tuple(map(int, match.groups())) >= _COUNTS_FREELY
 
 
 def check_version(version: str) -> None:

@@ -4,7 +4,8 @@
 STARTING   the process was started and is not initialized yet
 READY      the worker can take a question; the body of its last question is removed
            soon
-PREPARING  the worker has a question; body, system prompt and model are being set
+PREPARING  the worker has a question, whose body, system prompt and model are being
+           set; or a text, whose tokens are being counted
 ASKING     the question is written, the answer arrives
 SETTLING   the listener has the last event, or has cancelled; the CLI has to end the
            turn and to rewind its conversation
@@ -14,7 +15,8 @@ GONE       the process is being stopped, or has ended
 ::
 
     STARTING ──► READY ──► PREPARING ──► ASKING ──► SETTLING ──► READY
-        └──────────────────────▲
+        └──────────────────────▲ │
+                                 └──► SETTLING; or READY: a count is done
     any ──► GONE
 """
 
