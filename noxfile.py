@@ -17,6 +17,8 @@ nox.options.reuse_existing_virtualenvs = True
 # pip takes minutes to find versions that go with the oldest ones; uv takes seconds.
 nox.options.default_venv_backend = "uv|virtualenv"
 
+# The first supported version of the CLI, those with a known difference, and later ones.
+CLI_VERSIONS = ("2.1.251", "2.1.260", "2.1.280", "2.1.300", "2.1.318", "2.1.332")
 # What needs no real CLI, and what does.
 UNIT = ("tests/house", "tests/unit", "tests/integration")
 E2E = ("tests/e2e", "tests/packaging", "tests/browser")
@@ -116,6 +118,15 @@ def workflows(session: nox.Session) -> None:
         schema = ("--builtin-schema", f"vendor.{kind}")
         session.run("check-jsonschema", *schema, *files)
     session.run("zizmor", "--offline", "--pedantic", str(folder))
+
+
+@nox.session
+def cli_matrix(session: nox.Session) -> None:
+    """The contract's checks on published versions of the CLI; needs npm."""
+    session.install("--editable", ".[test]")
+    folder = str(Path(session.create_tmp()) / "clis")
+    versions = session.posargs or CLI_VERSIONS
+    session.run("python", "-m", "tests.matrix", folder, *versions)
 
 
 def _test(session: nox.Session, paths: Sequence[str]) -> None:

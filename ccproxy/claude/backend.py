@@ -18,13 +18,10 @@ from ccproxy.claude.installation.compose_mode import (
     body_limit,
     decide_compose_mode,
 )
-from ccproxy.claude.installation.conformance import (
-    BinaryID,
-    Conformance,
-    Prober,
-    ProbeResults,
-)
-from ccproxy.claude.installation.discovery import CLIDiscovery
+from ccproxy.claude.installation.conformance import Conformance
+from ccproxy.claude.installation.discovery import CLIDiscovery, UnlistedModels
+from ccproxy.claude.installation.examination import BinaryID, Prober, ProbeResults
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.models import NamedModel
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion, SessionFactory
@@ -102,7 +99,7 @@ class ClaudeBackend:
         self._known: InitializeAnswer | None = None
         # The binary that sent `_known`.
         self._known_binary: BinaryID | None = None
-        self._warned_models: set[str] = set()
+        self._unlisted = UnlistedModels()
         self._conformance = Conformance(
             launches.worker,
             prober,
@@ -326,6 +323,7 @@ class ClaudeBackend:
         return cli_status(
             self._known,
             self._compose_decision(),
+            self.probe_result,
             self.windows,
             can_start=self._breaker.is_closed,
             why_not=why_not,
@@ -365,6 +363,11 @@ class ClaudeBackend:
         return list(self._windows.values())
 
     @property
+    def probe_result(self) -> ProbeResult:
+        """What is known of the CLI's binary."""
+        return self._conformance.result
+
+    @property
     def is_native(self) -> bool:
         """Whether every request is sent in native mode."""
         return self._compose_decision().is_native
@@ -376,25 +379,13 @@ class ClaudeBackend:
     def _learned(self, answer: InitializeAnswer) -> None:
         self._breaker.record_success()
         self._catalogue.learn(answer.models)
-        self._warn_of_unlisted_models()
+        self._unlisted.warn(self._catalogue.unlisted(), self._catalogue.listed())
         self._known, self._known_binary = answer, self._conformance.binary
         account = answer.account or Account()
         # Signed thinking is valid for one account only.
         self._answers.account = account.email or account.source or ""
         self._composer.learn(account)
         self._update()
-
-    def _warn_of_unlisted_models(self) -> None:
-        """Log each configured model that the CLI does not have, once."""
-        for name in self._catalogue.unlisted():
-            if name not in self._warned_models:
-                self._warned_models.add(name)
-                self._log.warn(
-                    "the claude CLI has no model {name!r}, which --model or "
-                    "--model-map asks for; it has: {models}",
-                    name=name,
-                    models=", ".join(self._catalogue.listed()),
-                )
 
     def _compose_decision(self) -> ComposeDecision:
         account = None if self._known is None else self._known.account
@@ -413,5 +404,7 @@ class ClaudeBackend:
     def _examined(self) -> None:
         """Serve waiting requests: the binary's examination is over."""
         self._update()
+        # It may have failed at an option that this CLI does not know.
+        self._discovery.retry()
         self._pool.wake()
         self._native.wake()

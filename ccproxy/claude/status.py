@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ccproxy.claude.installation.compose_mode import ComposeDecision, ComposeMode
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.core.backend import Status
 from ccproxy.core.usage import RateWindow
@@ -11,6 +12,7 @@ from ccproxy.core.usage import RateWindow
 def cli_status(
     known: InitializeAnswer | None,
     decision: ComposeDecision,
+    found: ProbeResult,
     windows: Sequence[RateWindow],
     *,
     can_start: bool,
@@ -21,6 +23,7 @@ def cli_status(
     Args:
         known: the CLI's answer to its last initialization; None: there was none.
         decision: the compose mode.
+        found: the result of the binary's examination.
         windows: the subscription's rate limits.
         can_start: whether processes may be started now.
         why_not: why the CLI does not answer; empty: no reason is known.
@@ -31,7 +34,8 @@ def cli_status(
     mode = ComposeMode.NATIVE if decision.is_native else ComposeMode.BODY
     return Status(
         answers=known is not None and can_start and not why_not,
-        version=None if known is None else known.claude_code_version,
+        # Until 2.1.280, only the requests of a CLI name its version.
+        version=(known and known.claude_code_version) or found.version,
         is_logged_in=known is not None and account.is_logged_in,
         login=account.source,
         account=account.email,
@@ -40,4 +44,6 @@ def cli_status(
         composer=mode.value,
         why_native=decision.why,
         why_not=why_not,
+        conformance=found.standing.value,
+        falls_short_in=found.falls_short_in,
     )

@@ -46,7 +46,8 @@ class Options(CommandOptions):
     about = (
         "Serves the model behind a logged-in Claude Code CLI to clients of OpenAI's "
         "and Anthropic's APIs, at http://HOST:PORT/v1. `ccproxy doctor` checks whether "
-        "a server with the same options would work on this machine. `ccproxy usage` "
+        "a server with the same options would work on this machine, `ccproxy "
+        "conformance` whether the CLI does what ccproxy relies on. `ccproxy usage` "
         "shows used tokens and their cost."
     )
 
@@ -55,6 +56,7 @@ class Options(CommandOptions):
         return (
             "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]\n"
             "       ccproxy doctor [--ask] [--json] [options]\n"
+            "       ccproxy conformance [--json] [options]\n"
             "       ccproxy usage [--since 7d] [--json] [options]"
         )
 
@@ -203,7 +205,7 @@ def _use_monotonic_clock(reactor: Any) -> None:
 def main() -> None:
     """Run ``twistd -n ccproxy`` with the arguments of ``ccproxy``.
 
-    ``ccproxy doctor`` and ``ccproxy usage`` do not use twistd.
+    The other commands do not use twistd.
     """
     command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is not None:
@@ -226,7 +228,14 @@ def _usage(arguments: Sequence[str]) -> NoReturn:
     run_usage(arguments)
 
 
+def _conformance(arguments: Sequence[str]) -> NoReturn:
+    from ccproxy.cli.conformance.command import run_conformance
+
+    run_conformance(arguments)
+
+
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {
+    "conformance": _conformance,
     "doctor": _doctor,
     "usage": _usage,
 }

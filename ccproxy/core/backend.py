@@ -74,6 +74,9 @@ class Status:
         windows: the subscription's rate limits that the CLI has reported.
         composer: how requests reach the CLI, ``body`` or ``native``.
         why_native: the reason for ``native``, one clause; empty with ``body``.
+        conformance: whether this version of the CLI does what the proxy relies on:
+            ``tested``, ``newer_than_tested``, ``falls_short`` or ``unchecked``.
+        falls_short_in: the names of the behaviours that it lacks.
     """
 
     answers: bool
@@ -86,6 +89,8 @@ class Status:
     composer: str = "body"
     why_native: str = ""
     why_not: str = ""
+    conformance: str = "unchecked"
+    falls_short_in: Sequence[str] = ()
 
 
 @frozen(kw_only=True)

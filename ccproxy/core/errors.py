@@ -59,6 +59,7 @@ class Cause(StrEnum):
     CLI_NOT_FOUND = "cli_not_found"
     CLI_TOO_OLD = "cli_too_old"
     CLI_DOES_NOT_RUN = "cli_does_not_run"
+    CLI_FALLS_SHORT = "cli_falls_short"
     CLI_REPLACED = "cli_replaced"
     CIRCUIT_OPEN = "circuit_open"
     NOT_STARTED = "not_started"

@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.api.admin.activity import CLIActivity
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.core.usage import UsageTotals, nanodollars
 from ccproxy.store.usage import UsageLedger
@@ -71,6 +72,10 @@ class MetricsSource(CLIActivity, Protocol):
     @property
     def is_native(self) -> bool:
         """Whether every request is sent in native mode."""
+
+    @property
+    def probe_result(self) -> ProbeResult:
+        """What is known of the CLI's binary."""
 
 
 class Metrics(ClaudeObserver, RequestObserver):
@@ -304,6 +309,22 @@ class Metrics(ClaudeObserver, RequestObserver):
         )
         native.add_sample(native.name, {}, int(self.watched.is_native))
         yield native
+        found = self.watched.probe_result
+        version = Metric(
+            "ccproxy_cli_conformance",
+            "1 for how the version of the CLI stands to what the proxy relies on.",
+            "gauge",
+        )
+        version.add_sample(version.name, {"standing": found.standing.value}, 1)
+        yield version
+        missing = Metric(
+            "ccproxy_cli_missing_behaviour",
+            "1 for each behaviour that the CLI lacks.",
+            "gauge",
+        )
+        for name in found.falls_short_in:
+            missing.add_sample(missing.name, {"behaviour": name}, 1)
+        yield missing
         used = Metric(
             "ccproxy_rate_limit_used_ratio",
             "The used part of a rate limit of the subscription, as last reported.",

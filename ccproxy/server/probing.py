@@ -1,19 +1,23 @@
 """For the examination of CLI binaries: the scripted API, and the stored results."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from ccproxy import __version__
-from ccproxy.claude.installation.conformance import BinaryID, ProbeResult
+from ccproxy.claude.installation.bench import TOO_LONG_MESSAGE, ScriptedAnswer
+from ccproxy.claude.installation.examination import BinaryID
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
-from ccproxy.server.scripted_reply import Reply, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 
 _FILE = "claude-binaries.json"
 _MOST_KEPT = 20
@@ -88,22 +92,32 @@ class ProbeResultFile:
             return []
 
 
-def _reply(_: Mapping[str, Any]) -> Reply:
-    return Reply(blocks=(words("Yes."),))
-
-
 class ProbeUpstream:
-    """Answers every request with one word, and records the requests."""
+    """The scripted Messages API of an examination; implements `ScriptedUpstream`.
+
+    Args:
+        reactor: opens the port, and is the clock.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._api = FakeMessagesAPI(_reply, reactor, record=True)
+        self._api = FakeMessagesAPI(self._reply, reactor, record=True)
         self._port: IListeningPort | None = None
+        self._next = ScriptedAnswer.TEXT
+        self._waiting: set[Deferred[None]] = set()
 
     @property
     def bodies(self) -> Sequence[Mapping[str, Any]]:
         """The bodies of all requests so far."""
         return self._api.bodies
+
+    @property
+    def client_version(self) -> str | None:
+        """The version in the ``user-agent`` of the last request; None: it has none."""
+        requests = self._api.requests
+        agent = requests[-1].headers.get("user-agent", "") if requests else ""
+        match = _AGENT.search(agent)
+        return None if match is None else match[1]
 
     def listen(self) -> str:
         """Open the port; returns the URL."""
@@ -112,8 +126,65 @@ class ProbeUpstream:
         address: Any = self._port.getHost()
         return f"http://127.0.0.1:{address.port}"
 
+    def answer_next(self, answer: ScriptedAnswer) -> None:
+        """Choose the answer to the next request."""
+        self._next = answer
+
     async def close(self) -> None:
         """Close the port."""
+        for waiting in tuple(self._waiting):
+            waiting.cancel()
         port, self._port = self._port, None
         if port is not None:
-            await maybeDeferred(port.stopListening)
+            # A cancelled `stopListening` would leave the port open.
+            closed: Deferred[Any] = Deferred()
+            maybeDeferred(port.stopListening).chainDeferred(closed)
+            await closed
+
+    def _reply(self, _: Mapping[str, Any]) -> Reply:
+        answer = self._next
+        if answer is not ScriptedAnswer.TOO_LONG:
+            # Some versions repeat such a request, without an announcement.
+            self._next = ScriptedAnswer.TEXT
+        return _REPLIES[answer](self._moment)
+
+    def _moment(self) -> "Deferred[None]":
+        """Fires when even a busy CLI has taken the limit on its requests."""
+        waiting: Deferred[None] = deferLater(self._reactor, _MOMENT_SECONDS)
+        self._waiting.add(waiting)
+        waiting.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        waiting.addCallback(lambda _: self._waiting.discard(waiting))
+        return waiting
+
+
+_AGENT = re.compile(r"claude-cli/(\d+\.\d+\.\d+)")
+_MOMENT_SECONDS = 0.3
+_SOME = words("one two three")
+_CALL = ScriptedBlock(('{"a": ', "1}"), tool_use=("toolu_1", "tool_1"))
+_FORM = ScriptedBlock(('{"a": ', "1}"), tool_use=("toolu_1", "StructuredOutput"))
+_HTTP_BAD, _HTTP_OVERLOADED = 400, 529
+
+_Moment = Callable[[], "Deferred[None]"]
+_REPLIES: Mapping[ScriptedAnswer, Callable[[_Moment], Reply]] = {
+    ScriptedAnswer.TEXT: lambda _: Reply(blocks=(words("Yes."),)),
+    ScriptedAnswer.CALL: lambda _: Reply(blocks=(_CALL,), stop_reason="tool_use"),
+    ScriptedAnswer.SCHEMA: lambda _: Reply(blocks=(_FORM,), stop_reason="tool_use"),
+    ScriptedAnswer.MAX_TOKENS: lambda moment: Reply(
+        blocks=(_SOME,), stop_reason="max_tokens", hold_after=3, held=moment()
+    ),
+    ScriptedAnswer.REFUSAL: lambda moment: Reply(
+        blocks=(_SOME,), stop_reason="refusal", hold_after=3, held=moment()
+    ),
+    ScriptedAnswer.EMPTY: lambda moment: Reply(hold_after=0, held=moment()),
+    ScriptedAnswer.HELD: lambda _: Reply(
+        blocks=(_SOME,), hold_after=1, held=Deferred()
+    ),
+    ScriptedAnswer.OVERLOADED: lambda _: Reply(
+        status=_HTTP_OVERLOADED,
+        error=("overloaded_error", "Overloaded"),
+        headers={"retry-after": "0"},
+    ),
+    ScriptedAnswer.TOO_LONG: lambda _: Reply(
+        status=_HTTP_BAD, error=("invalid_request_error", TOO_LONG_MESSAGE)
+    ),
+}

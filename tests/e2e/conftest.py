@@ -47,7 +47,7 @@ def shared(
     server = start_proxy(
         _REACTOR, upstream, home, claude_bin=claude, probe_results=probe_results
     )
-    pytest_twisted.blockon(Deferred.fromCoroutine(server.ready()))
+    pytest_twisted.blockon(Deferred.fromCoroutine(server.examined()))
     yield server, upstream
     pytest_twisted.blockon(Deferred.fromCoroutine(server.stop()))
     pytest_twisted.blockon(Deferred.fromCoroutine(upstream.stop()))
@@ -76,7 +76,7 @@ def modules_own(
         probe_results=probe_results,
         **options,
     )
-    pytest_twisted.blockon(Deferred.fromCoroutine(server.ready()))
+    pytest_twisted.blockon(Deferred.fromCoroutine(server.examined()))
     yield server
     pytest_twisted.blockon(Deferred.fromCoroutine(server.stop()))
 

@@ -43,6 +43,7 @@ PURE_NAMES = (
             "protocol.turn_failures",
             "worker.turn_decoder",
             *("process.launch", "process.owner", "installation.compose_mode"),
+            *("installation.contract", "installation.probe_result"),
             *(f"schemas.{each}" for each in ("text_limits", "validation", "drafts")),
             *("schemas.helper_messages", "schemas.arguments", "schemas.shape"),
             *("schemas.subschemas", "schemas.upgrade"),

@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
 from ccproxy.api.passthrough.relay import new_agent
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.models import Catalogue
 from ccproxy.config.api_settings import APISettings
 from ccproxy.config.limits import ConnectionLimits
@@ -176,6 +177,7 @@ class Nothing:
 
     queued = 0
     is_native = False
+    probe_result = ProbeResult()
     windows: Sequence[RateWindow] = ()
 
     def session_counts(self) -> Mapping[str, int]:

@@ -95,6 +95,11 @@ class RunningProxy:
         await self.backend.models()
         await self.backend._conformance.settle()
 
+    async def examined(self) -> None:
+        """Wait until all quick checks of the CLI are made."""
+        await self.ready()
+        await until(lambda: not self.backend._conformance.is_examining)
+
     @property
     def busy(self) -> Sequence[int]:
         """The process ids of the CLIs that answer now."""

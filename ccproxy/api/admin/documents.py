@@ -109,6 +109,8 @@ class _Claude(msgspec.Struct):
     login: _Login
     composer: str
     why_native: str | None
+    conformance: str
+    falls_short_in: list[str]
 
 
 class StatusDocument(msgspec.Struct):
@@ -141,7 +143,13 @@ def status_document(known: Status, *, storage_failed: bool) -> bytes:
         message = "ready, but the database failed; see the proxy's log"
     login = _Login(known.is_logged_in, known.login, known.account, known.subscription)
     claude = _Claude(
-        known.answers, known.version, login, known.composer, known.why_native or None
+        answers=known.answers,
+        version=known.version,
+        login=login,
+        composer=known.composer,
+        why_native=known.why_native or None,
+        conformance=known.conformance,
+        falls_short_in=list(known.falls_short_in),
     )
     windows = window_documents(known.windows)
     ready = known.answers and known.is_logged_in

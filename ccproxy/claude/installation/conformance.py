@@ -1,18 +1,18 @@
-"""Examines each binary of the CLI once: does it send bodies as the proxy sets them?
+"""Examines each binary of the CLI once: does it do what the proxy relies on?
 
-A CLI process with a dummy key sends two questions to a scripted API on loopback. The
-API must receive the system prompt, the model and the body of each question exactly
-once, as they were set. The result is stored by the binary's path, size and modification
-time, so that an updated file counts as another binary. No client's request is sent
-before the result is known.
+A CLI process with a dummy key gets the contract's quick checks, with a scripted API on
+loopback. The result is stored by the binary's path, size and modification time, so that
+an updated file counts as another binary. No client's request is sent before the
+decisive checks are done. The other checks follow in the background.
 
 =========  ===========================================================================
 UNKNOWN    no binary was examined
-EXAMINING  the examination is running
-MERGES     everything arrived as it was set
-DIFFERS    something else arrived: requests are sent in native mode
+EXAMINING  the decisive checks are running
+MERGES     the CLI passed them: requests are sent in body mode
+DIFFERS    bodies do not arrive as they were set: requests are sent in native mode
 FAILED     no result: requests are sent in native mode; examined again later
-UNUSABLE   the binary is too old, or not the CLI: requests fail; examined again later
+UNUSABLE   the binary is too old, unsafe, or not the CLI: requests fail; examined again
+           later
 =========  ===========================================================================
 
 Source: docs/claude-cli-protocol.md, "Body mode" and "Versions".
@@ -21,14 +21,22 @@ Source: docs/claude-cli-protocol.md, "Body mode" and "Versions".
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ccproxy.claude.installation.compose_mode import BinaryVerdict
+from ccproxy.claude.installation.contract import (
+    BEHAVIOURS,
+    DECISIVE,
+    NEWEST_TESTED,
+    Reaction,
+    Standing,
+)
+from ccproxy.claude.installation.examination import BinaryID, Prober, ProbeResults
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import (
     Cause,
@@ -46,72 +54,13 @@ _RETRY_SECONDS = 1.0
 _PASSING = (BinaryVerdict.FAILED, BinaryVerdict.UNUSABLE)
 
 
-class BinaryID(msgspec.Struct, frozen=True):
-    """Identifies a binary; a replaced or updated file has another id.
-
-    Attributes:
-        path: with all symbolic links followed.
-        size: in bytes.
-        modified_ns: modification time, Unix time in nanoseconds.
-    """
-
-    path: str
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, binary: Path) -> "BinaryID | None":
-        """The binary at a path; None: there is none."""
-        try:
-            path = os.path.realpath(binary)
-            about = os.stat(path)
-        except OSError:
-            return None
-        return cls(path, about.st_size, about.st_mtime_ns)
-
-
-class ProbeResult(msgspec.Struct, frozen=True):
-    """The result of an examination.
-
-    Attributes:
-        version: the CLI's version; None: it is not reported.
-        why: the difference that was found, one clause; empty: none.
-    """
-
-    version: str | None = None
-    why: str = ""
-
-
-class Prober(Protocol):
-    """Examines a CLI without data of a client."""
-
-    async def probe(self, launch: LaunchSpec) -> ProbeResult:
-        """Start a CLI, and let it send test questions if the prober has any.
-
-        On cancel, the process is killed.
-
-        Raises:
-            ClaudeUnavailable: the binary is too old, or not the CLI.
-            CCProxyError: there was no result.
-        """
-
-
-class ProbeResults(Protocol):
-    """Stores results of examinations."""
-
-    def load(self, binary: BinaryID) -> ProbeResult | None:
-        """The stored result of a binary; None: there is none."""
-
-    def save(self, binary: BinaryID, result: ProbeResult) -> None:
-        """Store a result; failures are ignored."""
-
-
 class Conformance:
     """Examines the current binary, and each binary that replaces it.
 
     Attributes:
         verdict: the result for the current binary.
         why: the reason for a bad verdict, one clause.
+        result: what is known about the current binary.
 
     Args:
         launch: returns how the CLI is started; raises `CCProxyError` if there is no
@@ -120,8 +69,8 @@ class Conformance:
         probe_results: stores results.
         clock: for the time of the next examination.
         known: called after each examination.
-        decides: whether the prober sends test questions; if not, the examination only
-            detects an unusable binary.
+        decides: whether the prober has checks; if not, the examination only detects an
+            unusable binary, and an option that the CLI does not know.
     """
 
     _log = Logger()
@@ -138,6 +87,7 @@ class Conformance:
     ) -> None:
         self.verdict = BinaryVerdict.UNKNOWN
         self.why = ""
+        self.result = ProbeResult()
         self._launch = launch
         self._prober = prober
         self._probe_results = probe_results
@@ -242,6 +192,21 @@ class Conformance:
             )
         return is_known
 
+    def fit(self, launch: LaunchSpec) -> LaunchSpec:
+        """How the current binary is started: without an option that it does not know.
+
+        Args:
+            launch: how a CLI with all options is started.
+        """
+        if self.result.has_error_log:
+            return launch
+        return evolve(launch, has_error_log=False)
+
+    @property
+    def is_examining(self) -> bool:
+        """Whether checks are running, in the background or not."""
+        return self._examination is not None
+
     def stop(self) -> None:
         """Cancel a running examination, and start none until `start`."""
         self._is_stopped = True
@@ -253,13 +218,16 @@ class Conformance:
         self._wake_waiters()
 
     def _examine(self, binary: BinaryID, launch: LaunchSpec) -> None:
+        if binary != self._binary:
+            self.result = ProbeResult()
         before, self._binary = self._examination, binary
         self._examination = None
         if before is not None:
             before.cancel()
         kept = self._probe_results.load(binary) if self._decides else None
-        if kept is not None:
+        if kept is not None and kept.is_complete:
             self._decide(kept)
+            self._report()
             return
         self._decided_seconds = self._clock.seconds()
         examination = Deferred.fromCoroutine(self._probe(binary, launch))
@@ -272,8 +240,12 @@ class Conformance:
         )
 
     async def _probe(self, binary: BinaryID, launch: LaunchSpec) -> None:
+        def decided(result: ProbeResult) -> None:
+            if self._binary == binary:
+                self._decide(result)
+
         try:
-            result = await self._found(launch)
+            result = await self._found(launch, decided)
         except CancelledError:
             return
         except CCProxyError as error:
@@ -281,54 +253,98 @@ class Conformance:
                 self._give_up(error)
             return
         if self._binary == binary:
+            self._examination = None
+            self.result = result
             if self._decides:
                 self._probe_results.save(binary, result)
-            self._decide(result)
+                self._report()
 
-    async def _found(self, launch: LaunchSpec) -> ProbeResult:
+    async def _found(
+        self, launch: LaunchSpec, decided: Callable[[ProbeResult], None]
+    ) -> ProbeResult:
         """Examine a binary; after a `ClaudeFailed`, try once more."""
         try:
-            return await self._prober.probe(launch)
+            return await self._prober.probe(launch, decided)
         except ClaudeFailed:
-            return await self._prober.probe(launch)
+            return await self._prober.probe(launch, decided)
 
     def _decide(self, result: ProbeResult) -> None:
-        self.why = result.why
-        self.verdict = BinaryVerdict.DIFFERS if result.why else BinaryVerdict.MERGES
-        if result.why:
+        self.result = result
+        version = result.version or "of unknown version"
+        unsafe = result.first(Reaction.REFUSED)
+        if unsafe:
+            why = f"the claude CLI {version} is not safe to use: {unsafe}"
+            self._refuse(ClaudeUnavailable(why, cause=Cause.CLI_FALLS_SHORT))
+            return
+        self.why = result.first(Reaction.NATIVE)
+        self.verdict = BinaryVerdict.DIFFERS if self.why else BinaryVerdict.MERGES
+        if self.why:
             self._log.error(
                 "claude CLI {version} does not send bodies as they were set ({why}): "
                 "requests are sent in the slower native mode; see --compose",
-                version=result.version or "of unknown version",
-                why=result.why,
+                version=version,
+                why=self.why,
             )
         self._reached()
 
+    def _report(self) -> None:
+        """Log how the version stands to the contract."""
+        result = self.result
+        version = result.version or "of unknown version"
+        match result.standing:
+            case Standing.TESTED:
+                self._log.info("claude CLI {version} is tested", version=version)
+            case Standing.NEWER:
+                self._log.info(
+                    "claude CLI {version} is newer than the newest tested version, "
+                    "{newest}, and has passed the checks",
+                    version=version,
+                    newest=NEWEST_TESTED,
+                )
+        for name in result.falls_short_in:
+            # `_decide` has reported the others.
+            if BEHAVIOURS[name].reaction not in DECISIVE:
+                self._log.warn(
+                    "claude CLI {version} falls short in {name} ({difference}); this "
+                    "costs: {loss}",
+                    version=version,
+                    name=name,
+                    difference=result.missing[name],
+                    loss=BEHAVIOURS[name].loss,
+                )
+
     def _give_up(self, error: CCProxyError) -> None:
         is_unusable = isinstance(error, ClaudeUnavailable)
+        self._examination = None
         if not is_unusable and not self._decides:
             # Requests get the same error.
             self._decide(ProbeResult())
             return
-        self.verdict = BinaryVerdict.UNUSABLE if is_unusable else BinaryVerdict.FAILED
-        self.why = error.message
+        if is_unusable:
+            self._refuse(error)
+            return
+        self.verdict, self.why = BinaryVerdict.FAILED, error.message
+        self._log.warn(
+            "the claude CLI could not be examined ({why}): requests are sent in the "
+            "slower native mode for now; see --compose",
+            why=error.message,
+        )
+        self._reached()
+
+    def _refuse(self, error: CCProxyError) -> None:
+        is_known = self._error is not None and self._error.message == error.message
+        self.verdict, self.why = BinaryVerdict.UNUSABLE, error.message
         self._error = error
-        if is_unusable and self._replaces:
-            # For the first binary, `CLIDiscovery` logs the error.
+        # `CLIDiscovery` logs the error of a first binary that is too old.
+        is_unsafe = error.cause is Cause.CLI_FALLS_SHORT and not is_known
+        if self._replaces or is_unsafe:
             self._replaces = False
             self._log.warn(
                 "requests fail until the CLI can be used: {why}", why=error.message
             )
-        if not is_unusable:
-            self._log.warn(
-                "the claude CLI could not be examined ({why}): requests are sent in "
-                "the slower native mode for now; see --compose",
-                why=error.message,
-            )
         self._reached()
 
     def _reached(self) -> None:
-        self._examination = None
         self._decided_seconds = self._clock.seconds()
         self._known()
         self._wake_waiters()

@@ -1,6 +1,6 @@
 """Starts a CLI to learn its models, its login and its version."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,6 +14,32 @@ from ccproxy.core.errors import CCProxyError
 # A discovery takes 0.4 s. Requests that need its result wait at most this long, in case
 # the CLI does not answer.
 _WAIT_SECONDS = 10.0
+
+
+class UnlistedModels:
+    """Logs each configured model that the CLI does not have, once."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
+    def warn(self, unlisted: Iterable[str], listed: Iterable[str]) -> None:
+        """Log the models of ``unlisted`` that were not logged yet.
+
+        Args:
+            unlisted: configured names that the CLI does not have.
+            listed: the names that it has.
+        """
+        for name in unlisted:
+            if name not in self._warned:
+                self._warned.add(name)
+                self._log.warn(
+                    "the claude CLI has no model {name!r}, which --model or "
+                    "--model-map asks for; it has: {models}",
+                    name=name,
+                    models=", ".join(listed),
+                )
 
 
 class CLIDiscovery:
@@ -47,6 +73,11 @@ class CLIDiscovery:
         under_way = Deferred.fromCoroutine(self._look())
         if not under_way.called:
             self._under_way = under_way
+
+    def retry(self) -> None:
+        """Start a discovery if the last one has failed."""
+        if self.error is not None:
+            self.start()
 
     def probe(self) -> "Deferred[None]":
         """Start a discovery; fires at its end, also after a failure."""

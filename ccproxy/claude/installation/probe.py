@@ -1,99 +1,125 @@
-"""Lets a CLI send two test questions, and checks what arrives at a scripted API.
+"""Examines a CLI with the contract's quick checks, in a process of its own.
 
-One process sends both, because the second request must contain nothing of the first.
+First come the checks on which it depends how requests are sent, which take 0.9 s. The
+other checks follow in the background. A check that fails is repeated once, because a
+loaded machine can be too slow for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from typing import Any
 
-import msgspec
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
-from ccproxy.claude.body.result import ComposedBody
-from ccproxy.claude.installation.conformance import ProbeResult
+from ccproxy.claude.installation.bench import Bench, ScriptedUpstream
+from ccproxy.claude.installation.checks import AT_START, CHECKS, NO_OPTION
+from ccproxy.claude.installation.contract import BEHAVIOURS, DECISIVE, QUICK
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.worker import Worker
-from ccproxy.core.errors import Cause, ClaudeFailed
-from ccproxy.core.stream import Event, Failed, Finished
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
-# An examination takes 0.7 s.
+# For the start and the decisive checks together, and for each other check.
 _TIMEOUT_SECONDS = 20.0
+_CHECK_SECONDS = 10.0
 
 
-class ScriptedUpstream(Protocol):
-    """A Messages API on loopback that answers every request and keeps the body."""
+@frozen
+class Finding:
+    """The result of one check.
 
-    @property
-    def bodies(self) -> Sequence[Mapping[str, Any]]:
-        """The bodies of all requests so far."""
+    Attributes:
+        name: the behaviour's name.
+        difference: what was found instead, one clause; empty: the CLI has the
+            behaviour.
+    """
 
-    def listen(self) -> str:
-        """Listen; returns the base URL."""
-
-    async def close(self) -> None:
-        """Stop listening."""
-
-
-def _question(number: int, model: str) -> ComposedBody:
-    body = {
-        "messages": [
-            {"role": "user", "content": [{"type": "text", "text": f"first {number}"}]},
-            {"role": "assistant", "content": [{"type": "text", "text": "second"}]},
-            {"role": "user", "content": [{"type": "text", "text": f"third {number}"}]},
-        ],
-        "tools": [
-            {
-                "name": f"tool_{number}",
-                "description": "Is never called.",
-                "input_schema": {"anyOf": [{"type": "object"}]},
-            }
-        ],
-        "tool_choice": {"type": "none"},
-        "max_tokens": 1000 + number,
-        "stop_sequences": [f"stop {number}"],
-        "thinking": {"type": "disabled"},
-    }
-    return ComposedBody(
-        model=model,
-        system=f"This is question {number} of a check of the CLI.",
-        effort=None,
-        first_text=f"first {number}",
-        json=msgspec.json.encode(body),
-    )
+    name: str
+    difference: str = ""
 
 
-QUESTIONS = (_question(1, "claude-opus-4-6"), _question(2, "claude-sonnet-4-5"))
-
-
-def difference(bodies: Sequence[Mapping[str, Any]]) -> str:
-    """The difference between `QUESTIONS` and received bodies, one clause; empty: none.
+class Examination:
+    """The checks of body mode on one CLI.
 
     Args:
-        bodies: the bodies that the scripted API has received.
+        bench: the CLI.
+        names: the behaviours to check.
     """
-    if len(bodies) != len(QUESTIONS):
-        return f"{len(QUESTIONS)} questions became {len(bodies)} requests"
-    for question, body in zip(QUESTIONS, bodies, strict=True):
-        if body.get("model") != question.model:
-            return "the model differs"
-        wanted = msgspec.json.decode(question.json)
-        for name, value in wanted.items():
-            if body.get(name) != value:
-                return f"`{name}` differs"
-        system = body.get("system")
-        texts = _texts(system if isinstance(system, list) else [])
-        # The CLI puts its own blocks before the question's system prompt.
-        if not texts or texts[-1] != question.system:
-            return "the system prompt differs"
-        if any(other.system in text for other in QUESTIONS for text in texts[:-1]):
-            return "a system prompt arrives twice"
-    return ""
+
+    def __init__(self, bench: Bench, names: Collection[str]) -> None:
+        self._bench = bench
+        self._names = names
+        self._answer: InitializeAnswer | None = None
+
+    @property
+    def version(self) -> str | None:
+        """The CLI's version; None: it was not reported yet."""
+        known = None if self._answer is None else self._answer.claude_code_version
+        return known or self._bench.upstream.client_version
+
+    @property
+    def has_error_log(self) -> bool:
+        """Whether the CLI knows the option of the error log, after `decide`."""
+        return self._bench.launch.has_error_log
+
+    async def decide(self) -> list[Finding]:
+        """Start the CLI, and make the decisive checks.
+
+        Raises:
+            ClaudeUnavailable: the binary is too old, or not the CLI.
+            CCProxyError: the CLI does not start, or an answer failed.
+        """
+        made = Deferred.fromCoroutine(self._decide())
+        made.addTimeout(_TIMEOUT_SECONDS, self._bench.context.clock)
+        try:
+            return await made
+        except DeferredTimeoutError:
+            raise ClaudeFailed(
+                f"it did not answer the checks within {_TIMEOUT_SECONDS:g} s",
+                cause=Cause.NO_REPLY,
+            ) from None
+
+    async def _decide(self) -> list[Finding]:
+        self._answer = await self._bench.open()
+        findings = [
+            Finding(name, await CHECKS[name](self._bench))
+            for name in self._select(CHECKS)
+            if BEHAVIOURS[name].reaction in DECISIVE
+        ]
+        if not self.has_error_log:
+            findings.append(Finding("error_log", NO_OPTION))
+        return findings
+
+    async def report(self) -> AsyncIterator[Finding]:
+        """Make the other checks, after `decide`; a failure is a finding."""
+        for name in self._select(AT_START):
+            if self._answer is not None:
+                yield Finding(name, AT_START[name](self._answer))
+        for name in self._select(CHECKS):
+            if BEHAVIOURS[name].reaction not in DECISIVE:
+                first = await self._make(name)
+                yield Finding(name, first and await self._make(name))
+
+    async def _make(self, name: str) -> str:
+        return await difference_of(CHECKS[name](self._bench), self._bench)
+
+    def _select(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name in self._names]
 
 
-def _texts(blocks: Sequence[Any]) -> Sequence[str]:
-    return [str(b.get("text", "")) if isinstance(b, dict) else "" for b in blocks]
+async def difference_of(check: Any, bench: Bench) -> str:
+    """Run a check's coroutine; a failure or a timeout is its difference."""
+    made: Deferred[str] = Deferred.fromCoroutine(check)
+    made.addTimeout(_CHECK_SECONDS, bench.context.clock)
+    try:
+        return await made
+    except DeferredTimeoutError:
+        await bench.close()
+        return f"it takes longer than {_CHECK_SECONDS:g} s"
+    except CCProxyError as error:
+        return error.message
 
 
 class CLIProber:
@@ -104,8 +130,7 @@ class CLIProber:
         upstream: makes the scripted API.
         isolated: maps a launch and a base URL to a launch with that URL, with a dummy
             key and without the user's login.
-        sends_questions: whether the questions are sent; if not, only the version is
-            checked.
+        sends_questions: whether the checks are made; if not, the CLI is only started.
     """
 
     def __init__(
@@ -119,72 +144,32 @@ class CLIProber:
         self._context = context
         self._upstream = upstream
         self._isolated = isolated
-        self._asks = sends_questions
+        self._names: Collection[str] = QUICK if sends_questions else ()
 
-    async def probe(self, launch: LaunchSpec) -> ProbeResult:
-        """Start a CLI and send the questions; see `Prober`."""
-        probed = Deferred.fromCoroutine(self._probe(launch))
-        probed.addTimeout(_TIMEOUT_SECONDS, self._context.clock)
-        try:
-            return await probed
-        except DeferredTimeoutError:
-            raise ClaudeFailed(
-                f"it did not answer two questions within {_TIMEOUT_SECONDS:g} s",
-                cause=Cause.NO_REPLY,
-            ) from None
-
-    async def _probe(self, launch: LaunchSpec) -> ProbeResult:
+    async def probe(
+        self, launch: LaunchSpec, decided: Callable[[ProbeResult], None]
+    ) -> ProbeResult:
+        """Start a CLI and check it; see `Prober`."""
         upstream = self._upstream()
         url = upstream.listen()
+        bench = Bench(self._isolated(launch, url), self._context, upstream)
         try:
-            worker = Worker(self._isolated(launch, url), self._context)
-            try:
-                answer = await worker.open()
-                for question in QUESTIONS if self._asks else ():
-                    await _ask(worker, question)
-            finally:
-                worker.kill()
-                await worker.close()
-            why = difference(upstream.bodies) if self._asks else ""
-            return ProbeResult(answer.claude_code_version, why)
+            examination = Examination(bench, self._names)
+            findings = await examination.decide()
+            decided(_result(examination, findings))
+            async for finding in examination.report():
+                findings.append(finding)
+            return _result(examination, findings)
         finally:
-            await upstream.close()
+            try:
+                await bench.close()
+            finally:
+                await upstream.close()
 
 
-async def _ask(worker: Worker, question: ComposedBody) -> None:
-    """Send a question, and wait until the worker is ready again.
-
-    Raises:
-        CCProxyError: the answer failed.
-    """
-    listener = _Listener()
-    ready: Deferred[None] = Deferred()
-
-    def settled() -> None:
-        if not ready.called:
-            ready.callback(None)
-
-    worker.on_ready(settled)
-    worker.ask(question, listener)
-    end = await listener.over
-    if isinstance(end, Failed):
-        raise end.error
-    if not worker.is_ready:
-        worker.watch(
-            lambda: ready.errback(
-                ClaudeFailed("it did not settle", cause=Cause.TURN_DOES_NOT_END)
-            )
-        )
-        await ready
-
-
-class _Listener:
-    """Waits for the end of an answer."""
-
-    def __init__(self) -> None:
-        self.over: Deferred[Finished | Failed] = Deferred()
-
-    def receive(self, events: Sequence[Event]) -> None:
-        end = events[-1]
-        if isinstance(end, Finished | Failed):
-            self.over.callback(end)
+def _result(examination: Examination, findings: Iterable[Finding]) -> ProbeResult:
+    return ProbeResult(
+        examination.version,
+        {each.name: each.difference for each in findings},
+        has_error_log=examination.has_error_log,
+    )

@@ -1,6 +1,6 @@
 """An MCP server that offers the client's tools to the CLI. Pure.
 
-``initialize`` names the server and its tools. From 2.1.280 on, the CLI needs no more.
+``initialize`` names the server and its tools. From 2.1.265 on, the CLI needs no more.
 An older CLI requests both by ``mcp_message`` and needs an answer. The CLI calls tools
 by ``tools/call``, one call after the other. The client runs the tool. The server
 answers the call when the client has sent the result.
@@ -83,11 +83,15 @@ def _listed(tools: Sequence[PromptTool]) -> Mapping[str, object]:
 class MCPServer:
     """The MCP server of one session.
 
+    Attributes:
+        was_listed: whether the CLI has asked for the tools, in spite of the manifest.
+
     Args:
         send: called with the id of a request and its JSON-RPC answer.
     """
 
     def __init__(self, send: Callable[[str, Mapping[str, object]], None]) -> None:
+        self.was_listed = False
         self._send = send
         self._tools: Sequence[PromptTool] = ()
         self._open_calls: dict[str, tuple[str, object]] = {}
@@ -104,6 +108,7 @@ class MCPServer:
             self._open_calls[identifier] = (request.request_id, message.id or 0)
             self._answer()
             return
+        self.was_listed |= message.method == "tools/list"
         # Notifications and pings have an empty result.
         results = {"initialize": _INITIALIZED, "tools/list": _listed(self._tools)}
         self._reply(

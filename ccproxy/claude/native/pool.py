@@ -85,7 +85,7 @@ class SessionFactory:
         Raises:
             CCProxyError: there is no CLI.
         """
-        return self._launches.native(without)
+        return self._conformance.fit(self._launches.native(without))
 
     def is_allowed(self) -> bool:
         """Whether a process may be started now; False: the binary is being examined.

@@ -107,6 +107,11 @@ class Session:
         """Whether the CLI waits for results."""
         return self._state is _State.SUSPENDED
 
+    @property
+    def needs_no_handshake(self) -> bool:
+        """Whether the CLI has taken the tools from their manifest alone."""
+        return not self._tools.was_listed
+
     def ask(self, prompt: Prompt, listener: Listener) -> None:
         """Send the request to the new CLI; the listener gets all events."""
         self._begin(prompt, listener)

@@ -138,7 +138,7 @@ class WorkerFactory:
         """
         if not is_probe:
             self._breaker.check()
-        worker = Worker(self._launch(), self._context)
+        worker = Worker(self._conformance.fit(self._launch()), self._context)
         self._context.observer.cli_started()
         return worker
 

@@ -19,6 +19,9 @@ from msgspec import Raw
 
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
+# Makes the CLI write the provider's error messages to stderr. The CLI calls the option
+# deprecated; a version without it would not start.
+ERROR_LOG = "--debug-to-stderr"
 # This variable marks every process of a session, also those that have left its group.
 MARKER = "CCPROXY_SESSION"
 
@@ -124,6 +127,7 @@ class LaunchSpec:
         mcp_servers: names of tool servers whose tools may be called.
         arguments: further arguments.
         operator_body: fields that the operator adds to each request's body.
+        has_error_log: whether the CLI knows the option `ERROR_LOG`.
     """
 
     binary: Path
@@ -136,6 +140,7 @@ class LaunchSpec:
     mcp_servers: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     operator_body: Mapping[str, Raw] = field(factory=dict, repr=False)
+    has_error_log: bool = True
 
     @property
     def spawns_children(self) -> bool:
@@ -166,7 +171,7 @@ class LaunchSpec:
             "--no-session-persistence",
             *(("--allowedTools", allowed) if allowed else ()),
             *("--thinking-display", "summarized"),
-            "--debug-to-stderr",
+            *((ERROR_LOG,) if self.has_error_log else ()),
             *self.arguments,
         )
 

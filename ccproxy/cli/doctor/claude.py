@@ -16,16 +16,17 @@ from ccproxy.claude.installation.compose_mode import (
     body_limit,
     decide_compose_mode,
 )
-from ccproxy.claude.installation.conformance import ProbeResult
+from ccproxy.claude.installation.contract import Reaction
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.process.binary import check_version, locate_claude, read_version
+from ccproxy.claude.process.launch import ERROR_LOG, LaunchSpec
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.cli.doctor.results import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
-from ccproxy.core.errors import CCProxyError, ClaudeUnavailable
+from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClaudeUnavailable
 from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, TextDelta
 from ccproxy.server.runtime import Runtime
@@ -74,6 +75,7 @@ class CLI:
         self._runtime = runtime
         self._patience_seconds = min(settings.first_token_timeout, _ANSWER_SECONDS)
         self._default = settings.model
+        self._has_error_log = True
         self._catalogue = Catalogue(
             settings.model, settings.model_map, int(time.time())
         )
@@ -104,17 +106,25 @@ class CLI:
         if asks:
             yield await self._ask()
 
+    def _launch(self) -> LaunchSpec:
+        return evolve(self._runtime.worker(), has_error_log=self._has_error_log)
+
     async def _open(self, begun_seconds: float) -> tuple[InitializeAnswer, float]:
         # Longer than this check's own timeout, whose error message is clearer.
         patience = self._patience_seconds + _MARGIN_SECONDS
         limits = evolve(self._context.limits, first_token_timeout=patience)
         context = evolve(self._context, limits=limits)
-        worker = Worker(self._runtime.worker(), context)
+        worker = Worker(self._launch(), context)
         try:
             opened = Deferred.fromCoroutine(worker.open())
             opened.addTimeout(self._patience_seconds, self._clock)
             answer = await opened
             return answer, self._clock.seconds() - begun_seconds
+        except ClaudeFailed as error:
+            if not (self._has_error_log and ERROR_LOG in error.message):
+                raise
+            self._has_error_log = False
+            return await self._open(begun_seconds)
         except DeferredTimeoutError:
             raise ClaudeUnavailable(
                 f"the claude CLI started, but did not answer within "
@@ -168,6 +178,9 @@ class CLI:
         verdict, why = BinaryVerdict.MERGES, ""
         if mode is ComposeMode.AUTO and not has_agent_tools:
             verdict, why = await self._probe()
+            if verdict is BinaryVerdict.UNUSABLE:
+                message = f"the claude CLI is not safe to use: {why}"
+                return CheckResult(CheckStatus.WRONG, "composer", message)
         way = decide_compose_mode(
             mode,
             has_agent_tools=has_agent_tools,
@@ -200,12 +213,14 @@ class CLI:
             sends_questions=True,
         )
         try:
-            result: ProbeResult = await prober.probe(runtime.worker())
+            result = await prober.probe(runtime.worker(), lambda _: None)
         except CCProxyError as error:
             return BinaryVerdict.FAILED, error.message
-        return (
-            BinaryVerdict.DIFFERS if result.why else BinaryVerdict.MERGES
-        ), result.why
+        unsafe = result.first(Reaction.REFUSED)
+        if unsafe:
+            return BinaryVerdict.UNUSABLE, unsafe
+        why = result.first(Reaction.NATIVE)
+        return BinaryVerdict.DIFFERS if why else BinaryVerdict.MERGES, why
 
     async def _ask(self) -> CheckResult:
         model = self._catalogue.resolve(None)
@@ -214,7 +229,7 @@ class CLI:
             composing(request, model=model, model_id=self._catalogue.full_id(model))
         )
         try:
-            worker = Worker(self._runtime.worker(), self._context)
+            worker = Worker(self._launch(), self._context)
         except CCProxyError as error:
             return CheckResult(CheckStatus.WRONG, "answer", error.message)
         listener = _Listener(self._clock, self._clock.seconds())

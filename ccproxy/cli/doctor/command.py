@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.cli.command_line import CommandOptions, ExitStatus
+from ccproxy.cli.conformance.command import run_conformance
 from ccproxy.cli.doctor.checks import examine
 from ccproxy.cli.doctor.results import CheckResult, document, is_well
 from ccproxy.config.settings import SettingsError
@@ -37,14 +38,22 @@ class DoctorOptions(CommandOptions):
     needs_key = False
     asks = False
     is_json = False
+    checks_contract = False
 
     @override
     def getSynopsis(self) -> str:
-        return "Usage: ccproxy doctor [--ask] [--json] [the server's options]"
+        return (
+            "Usage: ccproxy doctor [--ask] [--conformance] [--json] [the server's "
+            "options]"
+        )
 
     def opt_ask(self) -> None:
         """Send one real request to the model; the account is charged for it."""
         self.asks = True
+
+    def opt_conformance(self) -> None:
+        """Make all checks of the CLI instead, as `ccproxy conformance` does."""
+        self.checks_contract = True
 
     def opt_json(self) -> None:
         """Print the results as one JSON document."""
@@ -83,6 +92,8 @@ def run_doctor(arguments: Sequence[str]) -> NoReturn:
     """Run ``ccproxy doctor`` with these arguments, and exit."""
     options = DoctorOptions()
     options.parseOptions(arguments)
+    if options.checks_contract:
+        run_conformance([each for each in arguments if each != "--conformance"])
     report = _Report(sys.stdout, os.environ, is_json=options.is_json)
     react(_main, (options, os.environ, report))
 

@@ -13,6 +13,7 @@ from attrs import define, evolve
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow
@@ -45,12 +46,16 @@ END = RequestOutcome(
 )
 
 
+FOUND = ProbeResult("2.1.332", {"cost": "it is missing"})
+
+
 @define(eq=False)
 class House:
     """What is looked at."""
 
     queued: int = 2
     is_native: bool = True
+    probe_result: ProbeResult = FOUND
     windows: Sequence[RateWindow] = ()
 
     def session_counts(self) -> Mapping[str, int]:

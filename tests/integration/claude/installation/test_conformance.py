@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,28 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs, formatEvent, globalLogPublisher
 
+from ccproxy.claude.installation.checks import (
+    QUESTIONS,
+    difference_of_bodies,
+    difference_of_models,
+    difference_of_systems,
+)
 from ccproxy.claude.installation.compose_mode import BinaryVerdict
-from ccproxy.claude.installation.conformance import BinaryID, Conformance, ProbeResult
-from ccproxy.claude.installation.probe import QUESTIONS, difference
+from ccproxy.claude.installation.conformance import Conformance
+from ccproxy.claude.installation.contract import BEHAVIOURS, QUICK, Reaction
+from ccproxy.claude.installation.examination import BinaryID
+from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.core.errors import ClaudeFailed, ClaudeUnavailable, ClaudeUnresponsive
+from ccproxy.core.errors import (
+    CCProxyError,
+    ClaudeFailed,
+    ClaudeUnavailable,
+    ClaudeUnresponsive,
+)
 from ccproxy.server.probing import ProbeResultFile
 from tests.conftest import ExpectedErrors
 from tests.support.server import RunningProxy
+from tests.support.waiting import until
 
 _REACTOR: Any = reactor
 
@@ -45,6 +60,12 @@ def arrived() -> list[dict[str, Any]]:
     ]
 
 
+def difference(bodies: list[Mapping[str, Any]] | list[dict[str, Any]]) -> str:
+    """All differences."""
+    found = (difference_of_bodies, difference_of_models, difference_of_systems)
+    return ", ".join(filter(None, (of(bodies) for of in found)))
+
+
 def test_what_has_arrived_as_it_was_set() -> None:
     assert difference(arrived()) == ""
 
@@ -61,9 +82,6 @@ SYSTEM = [{"type": "text", "text": QUESTIONS[0].system}]
 @pytest.mark.parametrize(
     ("bodies", "why"),
     [
-        ([], "became 0 requests"),
-        (arrived()[:1], "became 1 requests"),
-        (arrived() + arrived(), "became 4 requests"),
         (change(0, model="claude-sonnet-4-5"), "the model"),
         (change(1, messages=[]), "`messages`"),
         (change(0, tools=[]), "`tools`"),
@@ -118,10 +136,14 @@ class House:
     def has_become_known(self) -> None:
         self.known += 1
 
-    async def probe(self, launch: LaunchSpec) -> ProbeResult:
+    async def probe(
+        self, launch: LaunchSpec, decided: Callable[[ProbeResult], None]
+    ) -> ProbeResult:
         probe: Deferred[ProbeResult] = Deferred(self._cancel)
         self.probes.append(probe)
-        return await probe
+        result = await probe
+        decided(result)
+        return result
 
     def _cancel(self, _: object) -> None:
         self.cancelled += 1
@@ -145,7 +167,9 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path / "claude")
 
 
-GOOD, BAD = ProbeResult("2.1.332"), ProbeResult("2.1.400", "`messages` differs")
+ALL = dict.fromkeys(QUICK, "")
+GOOD = ProbeResult("2.1.332", ALL)
+BAD = ProbeResult("2.1.400", {**ALL, "merged_body": "`messages` differs"})
 
 
 def test_everybody_waits_for_one_examination(house: House) -> None:
@@ -184,7 +208,7 @@ def test_one_that_does_not_merge_is_told_once(
     told = house.settle()
     house.probes[0].callback(BAD)
     assert told == [BinaryVerdict.DIFFERS]
-    assert house.conformance.why == BAD.why
+    assert house.conformance.why == "`messages` differs"
     with pytest.raises(ClaudeUnresponsive, match="was replaced"):
         house.conformance.check()
     assert house.settle() == [BinaryVerdict.DIFFERS]
@@ -385,8 +409,6 @@ async def test_a_binary_that_merges(proxy: Start, merging: Make) -> None:
     [
         ("not", "`messages` differs"),
         ("half", "`messages` differs"),
-        ("first-system", "the system prompt differs"),
-        ("model", "the model differs"),
         ("twice", "2 questions became 4 requests"),
     ],
 )
@@ -528,7 +550,7 @@ async def test_each_binary_is_asked_once(
     state = tmp_path / "state"
     binary = merging("merges")
     server = proxy(claude_bin=binary, state_dir=state)
-    await server.ready()
+    await server.examined()
     await server.stop()
     again = proxy(claude_bin=binary, state_dir=state)
     # Without a process.
@@ -589,3 +611,88 @@ async def test_what_was_given_in_vain_is_told_once(
     finally:
         globalLogPublisher.removeObserver(observer)
     assert [text.partition(":")[0] for text in told] == ["--reuse", "--max-suspended"]
+
+
+# A CLI that lacks one behaviour
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+@ensureDeferred
+async def test_one_that_lacks_a_behaviour(
+    proxy: Start,
+    merging: Make,
+    upstream: Any,
+    expected_errors: ExpectedErrors,
+    name: str,
+) -> None:
+    """It is noticed, and the proxy does what the contract says."""
+    behaviour = BEHAVIOURS[name]
+    texts = {
+        Reaction.REFUSED: "is not safe to use",
+        Reaction.NATIVE: "does not send bodies as they were set",
+    }
+    expected_errors.allow(texts.get(behaviour.reaction, f"falls short in {name}"))
+    if name in ("one_request", "end_max_tokens"):
+        expected_errors.allow("sent a request of its own")
+    server = proxy(claude_bin=merging(f"lacks:{name}"))
+    with suppress(CCProxyError):
+        await server.examined()
+    await until(lambda: not server.backend._conformance.is_examining)
+    ready = await server.get("/ready")
+    about = (await ready.json())["claude"]
+    assert (about["conformance"], about["falls_short_in"]) == ("falls_short", [name])
+    assert about["version"] == "2.1.332"
+    told = await metrics(server)
+    assert f'ccproxy_cli_missing_behaviour{{behaviour="{name}"}} 1.0\n' in told
+    assert 'ccproxy_cli_conformance{standing="falls_short"} 1.0\n' in told
+    is_native = behaviour.reaction is Reaction.NATIVE
+    assert about["composer"] == ("native" if is_native else "body")
+    response = await server.chat("hello")
+    if behaviour.reaction is Reaction.REFUSED:
+        error = (await response.json())["error"]
+        assert (response.code, error["code"]) == (503, "claude_unavailable")
+        assert "a file that the text names was sent" in error["message"]
+        assert upstream.bodies == []
+    else:
+        assert response.code == 200
+        assert len(upstream.bodies) == 1
+
+
+@ensureDeferred
+async def test_one_that_lacks_nothing(
+    proxy: Start, merging: Make, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    server = proxy(claude_bin=merging("merges"), state_dir=state)
+    await server.examined()
+    about = (await (await server.get("/ready")).json())["claude"]
+    assert (about["conformance"], about["falls_short_in"]) == ("tested", [])
+    assert 'ccproxy_cli_conformance{standing="tested"} 1.0\n' in await metrics(server)
+
+
+@pytest.mark.parametrize("compose", ["auto", "body"])
+@ensureDeferred
+async def test_one_that_does_not_know_the_error_log(
+    proxy: Start, merging: Make, expected_errors: ExpectedErrors, compose: str
+) -> None:
+    """It is started without the option."""
+    for text in ("unknown option", "falls short in error_log"):
+        expected_errors.allow(text)
+    server = proxy(claude_bin=merging("no-flag"), compose=compose)
+    assert (await server.chat("hello")).code == 200
+    await server.examined()
+    about = (await (await server.get("/ready")).json())["claude"]
+    assert (about["answers"], about["composer"]) == (True, "body")
+    assert about["falls_short_in"] == ["error_log"]
+
+
+@ensureDeferred
+async def test_one_that_keeps_its_questions(
+    proxy: Start, merging: Make, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("a process cannot be asked again after its answer")
+    server = proxy(claude_bin=merging("keeps"))
+    await server.ready()
+    composer, why = await way(server)
+    assert composer == "native"
+    assert "cannot be asked again" in why

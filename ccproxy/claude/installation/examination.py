@@ -1,0 +1,68 @@
+"""The binary that is examined, and what examines it and stores the result."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ccproxy.claude.installation.probe_result import ProbeResult
+from ccproxy.claude.process.launch import LaunchSpec
+
+
+class BinaryID(msgspec.Struct, frozen=True):
+    """Identifies a binary; a replaced or updated file has another id.
+
+    Attributes:
+        path: with all symbolic links followed.
+        size: in bytes.
+        modified_ns: modification time, Unix time in nanoseconds.
+    """
+
+    path: str
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, binary: Path) -> "BinaryID | None":
+        """The binary at a path; None: there is none."""
+        try:
+            path = os.path.realpath(binary)
+            about = os.stat(path)
+        except OSError:
+            return None
+        return cls(path, about.st_size, about.st_mtime_ns)
+
+
+class Prober(Protocol):
+    """Examines a CLI without data of a client."""
+
+    async def probe(
+        self, launch: LaunchSpec, decided: Callable[[ProbeResult], None]
+    ) -> ProbeResult:
+        """Start a CLI, and check it if the prober has any checks.
+
+        On cancel, the process is killed.
+
+        Args:
+            launch: how the CLI is started for requests.
+            decided: called with the result of the decisive checks.
+
+        Returns:
+            The result of all quick checks.
+
+        Raises:
+            ClaudeUnavailable: the binary is too old, or not the CLI.
+            CCProxyError: there was no result.
+        """
+
+
+class ProbeResults(Protocol):
+    """Stores results of examinations."""
+
+    def load(self, binary: BinaryID) -> ProbeResult | None:
+        """The stored result of a binary; None: there is none."""
+
+    def save(self, binary: BinaryID, result: ProbeResult) -> None:
+        """Store a result; failures are ignored."""

@@ -1,0 +1,1 @@
+"""The contract's checks on a list of published versions of the CLI."""
