@@ -404,7 +404,8 @@ class ClaudeBackend:
     def _examined(self) -> None:
         """Serve waiting requests: the binary's examination is over."""
         self._update()
-        # It may have failed at an option that this CLI does not know.
-        self._discovery.retry()
+        if not self.probe_result.has_error_log:
+            # It has failed at the option that this CLI does not know.
+            self._discovery.retry()
         self._pool.wake()
         self._native.wake()
