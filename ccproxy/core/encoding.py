@@ -12,7 +12,7 @@ Source: WHATWG HTML, "Server-sent events".
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -46,9 +46,7 @@ _HALF_BYTES = 6
 _REPLACEMENT = rb"\ufffd"
 
 _encode = msgspec.json.Encoder().encode
-_decode_exactly = msgspec.json.Decoder(
-    float_hook=lambda spelled: msgspec.Raw(spelled.encode())
-).decode
+_T = TypeVar("_T")
 
 
 def encode_json(value: object) -> bytes:
@@ -97,10 +95,28 @@ def without_halves(json: bytes) -> bytes:
     return bytes(mended + json[rest:]) if rest else json
 
 
-def decode_json_exactly(json: bytes | msgspec.Raw) -> Any:
-    """Decode JSON. A number with a fraction or an exponent stays undecoded.
+def exact_decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
+    """Make a decoder that leaves numbers with a fraction or an exponent undecoded.
 
-    If the value is encoded again, such a number is spelled as it was.
+    If the value is encoded again, such a number is spelled as it was. No number is too
+    large.
+
+    Args:
+        kind: the type of the values; only numbers in a field of type `Any` or
+            ``object`` stay undecoded.
+    """
+    return msgspec.json.Decoder(kind, float_hook=_undecoded)
+
+
+def _undecoded(spelled: str) -> msgspec.Raw:
+    return msgspec.Raw(spelled.encode())
+
+
+_decode_exactly = exact_decoder(object).decode
+
+
+def decode_json_exactly(json: bytes | msgspec.Raw) -> Any:
+    """Decode JSON by `exact_decoder`.
 
     Raises:
         msgspec.DecodeError: it is not JSON.

@@ -37,6 +37,7 @@ from ccproxy.api.common.output_schema import ResponseFormat, output_config, outp
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
 from ccproxy.api.common.web_search import WebSearchOptions, web_search
+from ccproxy.core.encoding import exact_decoder
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Adjustments, MessagesRequest
 
@@ -119,7 +120,7 @@ class ChatRequest(msgspec.Struct):
     conversation: Annotated[object, refused(_NO_RESPONSES)] = None
 
 
-_decoder = msgspec.json.Decoder(ChatRequest)
+_decoder = exact_decoder(ChatRequest)
 
 
 @frozen(kw_only=True)

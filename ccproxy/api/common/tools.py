@@ -213,13 +213,14 @@ def function_call(
         adjustments: records the path of arguments that are sent in another form.
         renamed: the request's names of the call's fields, below ``at``.
     """
-    given, is_exact = arguments_object(_text_of(arguments))
+    given, is_exact = arguments_object(text_of(arguments))
     if not is_exact:
         adjustments.adjust(f"{at}.{renamed.get('input', 'input')}")
     return tool_use_block(identifier, api_name, given, at, renamed)
 
 
-def _text_of(arguments: Raw | str) -> str:
+def text_of(arguments: Raw | str) -> str:
+    """The text of a call's arguments, which are as in `function_call`."""
     if isinstance(arguments, str):
         return arguments
     raw = bytes(arguments)

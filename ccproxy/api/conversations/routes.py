@@ -131,7 +131,7 @@ class ConversationRoutes(Routes):
 
     async def _kept(
         self, given: Sequence[RequestItem], context: RequestContext, name: str = ""
-    ) -> list[Item]:
+    ) -> Sequence[Item]:
         """Encode items for the store, with ids that are unique in the conversation.
 
         Args:
@@ -158,7 +158,8 @@ class ConversationRoutes(Routes):
         kept = await self.services.large_work.run(
             size_bytes, documents, items, context.hex, taken
         )
-        return [Item(*item) for item in kept]
+        set_adjusted_header(context.request, kept.renamed)
+        return [Item(*pair) for pair in kept.pairs]
 
     def _too_large(self, size_bytes: int) -> InvalidRequest:
         return InvalidRequest(

@@ -41,6 +41,7 @@ from ccproxy.api.common.repair import repaired
 from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.blocks import Block, Parsed, Text, is_blank
+from ccproxy.core.encoding import exact_decoder
 from ccproxy.core.errors import (
     InvalidRequest,
     MissingParameter,
@@ -93,7 +94,7 @@ _EFFORT = "output_config.effort"
 _T = TypeVar("_T")
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+_decode = exact_decoder(object).decode
 _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 _list_decoder = msgspec.json.Decoder(list[Raw])
 _content_decoder = msgspec.json.Decoder(str | list[Raw])

@@ -56,7 +56,7 @@ from ccproxy.core.blocks import (
     thinking_block,
     tool_use_block,
 )
-from ccproxy.core.encoding import encode_json
+from ccproxy.core.encoding import encode_json, exact_decoder
 from ccproxy.core.errors import InvalidRequest, RequestTooLarge, unsupported
 from ccproxy.core.messages import Adjustments
 
@@ -92,11 +92,11 @@ class _Kind(msgspec.Struct):
 
 
 _kind_decoder = msgspec.json.Decoder(_Kind)
-_decoder = msgspec.json.Decoder(ItemFields)
+_decoder = exact_decoder(ItemFields)
 _result = msgspec.json.Decoder(str | list[ContentPart] | None)
 _parts = msgspec.json.Decoder(list[msgspec.Raw])
-_shell_result = msgspec.json.Decoder(list[_ShellOutput])
-_anything = msgspec.json.Decoder(dict[str, Any])
+_shell_result = exact_decoder(list[_ShellOutput])
+_anything = exact_decoder(dict[str, Any])
 
 
 @frozen

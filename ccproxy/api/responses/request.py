@@ -48,6 +48,7 @@ from ccproxy.api.responses.items import (
     resolve,
 )
 from ccproxy.api.responses.tools import DecodedTools, decode_tools
+from ccproxy.core.encoding import exact_decoder
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Adjustments, MessagesRequest
 
@@ -122,7 +123,7 @@ class ResponsesRequest(msgspec.Struct):
     top_logprobs: Annotated[int | None, left_out(NO_LOGPROBS)] = None
 
 
-_decoder = msgspec.json.Decoder(ResponsesRequest)
+_decoder = exact_decoder(ResponsesRequest)
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from attrs import frozen
 
+from ccproxy.api.common.tools import text_of
 from ccproxy.api.responses.items import DecodedItem
 from ccproxy.api.responses.resource import (
     EventEncoder,
@@ -49,29 +51,42 @@ class _Kind(msgspec.Struct):
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 
 
+@frozen
+class EncodedItems:
+    """Items for the store.
+
+    Attributes:
+        pairs: each item's id and its JSON.
+        renamed: the paths of the request's ids that were replaced.
+    """
+
+    pairs: tuple[tuple[str, bytes], ...] = ()
+    renamed: tuple[str, ...] = ()
+
+
 def documents(
     items: Sequence[DecodedItem], identifier: str, taken: Iterable[str] = ()
-) -> list[tuple[str, bytes]]:
+) -> EncodedItems:
     """Encode items for the store.
 
     Args:
         items: the items; references must be resolved.
         identifier: a part of the new ids of items without a valid id.
         taken: the ids of earlier items of the conversation, which are not reused.
-
-    Returns:
-        Pairs of an item's id and its JSON.
     """
-    kept = []
+    kept: list[tuple[str, bytes]] = []
+    renamed: list[str] = []
     seen = set(taken)
     for index, item in enumerate(items):
         own = item.fields.id or ""
         prefix = _PREFIXES.get(item.fields.kind, _OTHER_PREFIX)
         if own in seen or not _ID.fullmatch(own):
+            if item.is_own and item.fields.id is not None:
+                renamed.append(f"{item.at}.id")
             own = f"{prefix}_{identifier}i{index:04x}"
         seen.add(own)
         kept.append((own, encode_json(_completed(item, own))))
-    return kept
+    return EncodedItems(tuple(kept), tuple(renamed))
 
 
 def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
@@ -86,7 +101,8 @@ def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
             is_assistant = given["role"] == "assistant"
             given["content"] = _parts(given.get("content"), is_assistant)
         case "function_call":
-            given["arguments"] = given.get("arguments") or "{}"
+            has_some = "arguments" in given
+            given["arguments"] = text_of(item.fields.arguments) if has_some else ""
         case "custom_tool_call":
             given.setdefault("input", "")
         case "local_shell_call":
@@ -130,7 +146,7 @@ def _part(part: dict[str, Any], *, is_assistant: bool) -> dict[str, Any]:
             extra: dict[str, Any] = {"annotations": [], "logprobs": []}
             return {**extra, **part, "type": "output_text"}
         case "text" | "output_text":
-            return {"type": "input_text", "text": part.get("text", "")}
+            return {"text": "", **part, "type": "input_text"}
         case "input_image":
             return {"detail": "auto", **part}
     return part

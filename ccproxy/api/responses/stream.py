@@ -130,8 +130,8 @@ class ResponseStream:
         self._searches = Searches(self._encoder, shows_sources=echo.shows_sources)
         self._annotations = Annotations(self._encoder)
         self.error: CCProxyError | None = None
-        self.model = ""
-        self.usage = Usage()
+        self.has_error_event = True
+        self.model, self.usage = "", Usage()
         self.response: Mapping[str, Any] = self._snapshot("queued")
 
     @property
@@ -214,10 +214,10 @@ class ResponseStream:
         if error is not None:
             self.error = error
             self.response = failed(self.response, error)
-        status = self.response["status"]
         # OpenAI's document has no event for a cancelled response.
-        kind = "failed" if status == "cancelled" else status
-        told = [] if self.error is None else [self._encoder.error(self.error)]
+        kind = str(self.response["status"]).replace("cancelled", "failed")
+        shown = self.error if self.has_error_event else None
+        told = [] if shown is None else [self._encoder.error(shown)]
         return [*told, *self._encoder.status_events(self.response, kind)]
 
     def _enter(self, phase: _Phase) -> Sequence[WireEvent]:

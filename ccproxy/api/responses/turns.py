@@ -21,7 +21,12 @@ from ccproxy.api.responses.request import (
     request_of,
 )
 from ccproxy.api.responses.resource import response_id
-from ccproxy.api.responses.stored import documents, encode_events, kept_response
+from ccproxy.api.responses.stored import (
+    EncodedItems,
+    documents,
+    encode_events,
+    kept_response,
+)
 from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.backend import Backend, PreparedQuestion
 from ccproxy.core.encoding import WireEvent, encode_json
@@ -198,7 +203,7 @@ class ResponseBuilder:
         question = await self.backend.prepare(request, owner=owner)
         if self._is_strict:
             refuse_ignored([*call.ignored, *found.request.ignored, *question.ignored])
-        own: tuple[Item, ...] = ()
+        own = EncodedItems()
         if echo.store or remembers:
             own = await self.large_work.run(
                 request.size_bytes, _own_items, context, identifier, found.earlier
@@ -210,7 +215,7 @@ class ResponseBuilder:
                 call,
                 echo=echo,
                 ignored=(*call.ignored, *found.request.ignored),
-                adjusted=(*call.adjusted, *found.request.adjusted),
+                adjusted=(*call.adjusted, *found.request.adjusted, *own.renamed),
             ),
             context=context,
             question=question,
@@ -224,7 +229,7 @@ class ResponseBuilder:
             ),
             earlier=found.earlier,
             has_unstored_history=remembered is not None and not remembered.is_kept,
-            input=own,
+            input=tuple(Item(*pair) for pair in own.pairs),
         )
 
     async def whole_request(
@@ -382,10 +387,8 @@ class ResponseBuilder:
 
 def _own_items(
     context: Context, identifier: str, earlier: Sequence[Item]
-) -> tuple[Item, ...]:
-    taken = {item.id for item in earlier}
-    own = documents(context.own, identifier, taken)
-    return tuple(Item(*item) for item in own)
+) -> EncodedItems:
+    return documents(context.own, identifier, {item.id for item in earlier})
 
 
 def no_conversation(identifier: str) -> NotFound:

@@ -191,16 +191,16 @@ class ResponseSocket:
             if keeps:
                 sent.extend(events)
             for event in events:
-                # Over a WebSocket, `error` would end the response. The client gets the
-                # error in `response.failed`.
-                if event.name != "error":
-                    self._socket.send(event.data)
+                self._socket.send(event.data)
 
         if generates:
             await self._generate(turn, send, stats)
         else:
             nothing = Finished("end_turn")
             send(turn.encoder.encode([nothing]))
+        # Over a WebSocket, `error` would end the response. The client gets the error in
+        # `response.failed`.
+        turn.encoder.has_error_event = False
         end = turn.encoder.conclude()
         try:
             await self._turns.keep(turn, [*sent, *end])

@@ -261,12 +261,10 @@ async def test_pages_of_the_input(http: HTTP) -> None:
         assert error["error"]["param"] == param
 
 
-@pytest.mark.parametrize(
-    "item", [b'{"role":"user","content":"x","f":"\xff"}', b'{"role":"user","f":1e999}']
-)
+@pytest.mark.parametrize("said", [b'"\xff"', b"01", b"1e"])
 @ensureDeferred
-async def test_field_that_nobody_reads_has_to_be_sound(http: HTTP, item: bytes) -> None:
-    body = b'{"input":[' + item + b"]}"
+async def test_field_that_nobody_reads_has_to_be_sound(http: HTTP, said: bytes) -> None:
+    body = b'{"input":[{"role":"user","content":"x","f":' + said + b"}]}"
     error = await ask(http, "POST", "/v1/responses", 400, data=body)
     assert error["error"]["code"] == "invalid_request"
     assert http.backend.asks == []

@@ -23,6 +23,7 @@ from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
 from tests.integration.http.responses import turns
 from tests.support.backend import FINISHED
+from tests.support.server import events
 from tests.support.spec import response_errors, response_event_errors
 from tests.support.waiting import until
 from tests.support.websocket import SocketClient, open_socket
@@ -151,6 +152,22 @@ async def test_failed_turn_forgets_what_it_continued(
     # The connection is as good as before.
     told = await turn(http, client, "again", store=False)
     assert told[-1]["type"] == "response.completed"
+    await close(client)
+
+
+@ensureDeferred
+async def test_events_of_a_failed_turn_have_no_gap(http: HTTP) -> None:
+    client = await connect(http)
+    broken = Failed(RateLimited("slow down", cause=Cause.PROVIDER_LIMIT))
+    told = await turn(http, client, "hello", START, TextDelta("half"), broken)
+    assert told[-1]["type"] == "response.failed"
+    assert [event["sequence_number"] for event in told] == [*range(len(told))]
+    # A client that fetches the stream again counts in the same way.
+    name = told[-1]["response"]["id"]
+    path = f"/v1/responses/{name}?stream=true&starting_after={len(told) - 2}"
+    again = await http.request("GET", path)
+    heard = events(await again.text())
+    assert [json.loads(data) for data in heard[:-1]] == told[-1:]
     await close(client)
 
 

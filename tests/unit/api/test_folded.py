@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ccproxy.api.chat.request import decode_chat
+from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.responses.request import decode_responses
 from ccproxy.api.responses.stored import (
     decode_events,
@@ -23,6 +24,7 @@ from ccproxy.api.responses.stored import (
 )
 from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.encoding import DONE, without_halves
+from ccproxy.core.errors import UnsupportedValue
 from ccproxy.core.stream import Finished, MessageStart
 from tests.support.folding import exact, folded_chat, folded_message, folded_response
 from tests.support.scripted_answers import (
@@ -260,3 +262,13 @@ def test_a_number_that_no_float_holds_is_no_bug() -> None:
     messages = [{"role": "user", "content": "hi"}]
     body = _with_numbers(messages=messages, tools=[tool], of_tomorrow={"x": None})
     assert decode_chat(body).ignored == ("of_tomorrow",)
+    # Nor in a field that is declared, only to be named.
+    named = _with_numbers(messages=messages, prediction={"x": None})
+    assert decode_chat(named).ignored == ("prediction",)
+    item = {"role": "user", "content": "hi", "of_tomorrow": None}
+    items = _with_numbers(input=[item], moderation={"x": None})
+    assert "moderation" in decode_responses(items).ignored
+    # A field that is refused is refused by its name.
+    servers = _with_numbers(messages=messages, max_tokens=9, mcp_servers=[{"x": None}])
+    with pytest.raises(UnsupportedValue, match="mcp_servers"):
+        decode_messages(servers)

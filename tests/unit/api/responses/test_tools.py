@@ -391,7 +391,7 @@ def test_calls_of_all_kinds_come_back_as_they_were_told() -> None:
     # As the store keeps them they are valid, and mean the same.
     user = {"role": "user", "content": "hello"}
     call = decode_responses(request(input=[user, *items, *outputs]))
-    kept = documents(context_of(call, (), {}).own, "abc")
+    kept = documents(context_of(call, (), {}).own, "abc").pairs
     listed = [json.loads(document) for _, document in kept]
     page = {
         "object": "list",
