@@ -205,8 +205,9 @@ class ResponseBuilder:
             refuse_ignored([*call.ignored, *found.request.ignored, *question.ignored])
         own = EncodedItems()
         if echo.store or remembers:
+            taken = {item.id for item in found.earlier}
             own = await self.large_work.run(
-                request.size_bytes, _own_items, context, identifier, found.earlier
+                request.size_bytes, documents, context.own, identifier, taken
             )
         echo = evolve(echo, model=question.model, effort=question.effort)
         return PreparedResponse(
@@ -383,12 +384,6 @@ class ResponseBuilder:
             await self._store.responses.save(
                 self.beginning(turn), self.ending(turn, events)
             )
-
-
-def _own_items(
-    context: Context, identifier: str, earlier: Sequence[Item]
-) -> EncodedItems:
-    return documents(context.own, identifier, {item.id for item in earlier})
 
 
 def no_conversation(identifier: str) -> NotFound:
