@@ -49,6 +49,7 @@ from ccproxy.core.backend import (
     Status,
     TokenCount,
 )
+from ccproxy.core.conversation import with_conversation
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.usage import RateWindow
@@ -223,7 +224,7 @@ class ClaudeBackend:
         named = await self._read_model(request.model)
         if request.thinking is not None:
             named = evolve(named, thinks=False)
-        request = named.applied_to(request)
+        request = with_conversation(named.applied_to(request), owner)
         await self._conformance.settle()
         await self._compile_schema(request)
         # The compose decision depends on the login, which the discovery finds out.
@@ -254,6 +255,7 @@ class ClaudeBackend:
         return evolve(
             question,
             thinks_by_name=named.thinks,
+            conversation=request.conversation,
             ignored=(*named.ignored, *question.ignored),
         )
 

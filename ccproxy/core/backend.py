@@ -47,6 +47,10 @@ class PreparedQuestion(Protocol):
         Thinking that the client has to send back is stored with this hash.
         """
 
+    @property
+    def conversation(self) -> str:
+        """The id of the conversation, as the usage ledger counts it."""
+
 
 class Listener(Protocol):
     """The receiver of one answer."""

@@ -192,6 +192,8 @@ class MessagesRequest:
             continued by a further request. Otherwise the client continues it.
         may_be_kept: whether the answer may be stored on disk.
         cache: the client's options of the prompt cache.
+        conversation: the id of the conversation, for counting; empty: it is found by
+            `ccproxy.core.conversation`.
         paths: the client's names of fields, such as ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
         extra: every other top-level field, unchanged.
@@ -216,6 +218,7 @@ class MessagesRequest:
     continues_pauses: bool = False
     may_be_kept: bool = True
     cache: CacheWish = field(factory=CacheWish)
+    conversation: str = field(default="", eq=False)
     paths: Mapping[str, str] = field(factory=dict, eq=False)
     size_bytes: int = field(default=0, eq=False)
 

@@ -37,12 +37,15 @@ class UsageKey:
         model: the full id of the model that answered.
         key: the id of the client's API key; not the key itself.
         client: the family of the client program.
+        conversation: the id of the conversation, of which there is one total; then
+            ``day`` is its last day, and ``model`` is empty. Empty: all conversations.
     """
 
     day: str
     model: str
     key: str
     client: str
+    conversation: str = ""
 
 
 @frozen
@@ -57,6 +60,15 @@ class UsageTotals:
     answers: int = 0
     usage: Usage = field(factory=Usage)
     cost_nanodollars: int = 0
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Everything that is summed up, by name."""
+        return {
+            "answers": self.answers,
+            **self.usage.counts,
+            "cost_nanodollars": self.cost_nanodollars,
+        }
 
     @property
     def cost_usd(self) -> float:
@@ -83,8 +95,11 @@ def summed_by(
 
     Args:
         lines: sums of usage.
-        name: the field; the other fields of the returned keys are empty.
+        name: the field; the other fields of the returned keys are empty. Conversations
+            are summed up already, and stay in their order.
     """
+    if name == "conversation":
+        return tuple(lines)
     sums: dict[str, UsageTotals] = {}
     for usage_key, totals in lines:
         value: str = getattr(usage_key, name)
@@ -98,7 +113,8 @@ class UsageReport:
     """The contents of the usage ledger.
 
     Attributes:
-        lines: the totals by key, the oldest day first.
+        lines: the totals by key, the oldest day first; or by conversation, the last
+            used one first.
         windows: the subscription's rate limits, ordered by name.
     """
 

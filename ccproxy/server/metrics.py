@@ -360,4 +360,6 @@ class UsageRecorder(RequestObserver):
         # `details` can keep a whole message in memory.
         usage = evolve(end.usage, details={})
         totals = UsageTotals(1, usage, nanodollars(end.cost_usd or 0.0))
-        self._ledger.add(end.model, end.key, end.client, totals)
+        self._ledger.add(
+            end.model, end.key, end.client, totals, conversation=end.conversation
+        )

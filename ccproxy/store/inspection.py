@@ -76,8 +76,10 @@ def inspect(url: str) -> Inspection:
         engine.dispose()
 
 
-def read_usage(url: str, since_day: str) -> UsageReport:
+def read_usage(url: str, since_day: str, by: str = "") -> UsageReport:
     """The usage report of a database since a day; empty if there is no database.
+
+    With ``conversation``, a line is a conversation that was used since the day.
 
     Raises:
         StorageFailed: the database cannot be read; the message is one line for the
@@ -91,7 +93,7 @@ def read_usage(url: str, since_day: str) -> UsageReport:
         return UsageReport()
     try:
         with engine.connect() as connection:
-            return read_report(connection, since_day)
+            return read_report(connection, since_day, by)
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
         words = " ".join(str(cause).split())

@@ -8,7 +8,7 @@ Rows are deleted in batches, so that no other write waits long. The functions be
 class run queries, and block.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, func, literal, select, union_all
@@ -18,11 +18,22 @@ from twisted.logger import Logger
 
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.answers import StoredAnswers
+from ccproxy.store.conversation_usage import (
+    ROW_BYTES,
+    delete_conversation_usage,
+    expire_conversation_usage,
+)
 from ccproxy.store.conversations import delete_conversation
 from ccproxy.store.database import Database
 from ccproxy.store.records import RUNNING
 from ccproxy.store.responses import delete_response, fail_abandoned
-from ccproxy.store.schema import conversation_items, conversations, items, responses
+from ccproxy.store.schema import (
+    conversation_items,
+    conversation_usage,
+    conversations,
+    items,
+    responses,
+)
 
 _SWEEP_SECONDS = 60.0
 _SWEEPS_PER_CLEANING = 60
@@ -42,8 +53,14 @@ _OLDEST = (
             responses.c.id,
             responses.c.created_seconds.label("seconds"),
             responses.c.size,
-            literal(True).label("is_response"),
+            literal("response").label("kind"),
         ).where(responses.c.status.not_in(RUNNING)),
+        select(
+            conversation_usage.c.id,
+            conversation_usage.c.used_seconds,
+            literal(ROW_BYTES),
+            literal("usage"),
+        ),
         select(
             conversations.c.id,
             conversations.c.touched_seconds,
@@ -52,12 +69,17 @@ _OLDEST = (
             )
             .where(conversation_items.c.conversation_id == conversations.c.id)
             .scalar_subquery(),
-            literal(False),
+            literal("conversation"),
         ),
     )
     .order_by("seconds")
     .limit(_BATCH)
 )
+_DELETE: Mapping[str, Callable[[Connection, str], object]] = {
+    "response": delete_response,
+    "conversation": delete_conversation,
+    "usage": delete_conversation_usage,
+}
 
 
 class Retention:
@@ -169,6 +191,7 @@ class Retention:
             for expire in (_expire_responses, _expire_conversations):
                 while count := await self._database.write(expire, before):
                     deleted += count
+            await self._database.write(expire_conversation_usage, before)
         deleted += await self._shrink()
         if await self._answers.sweep() or deleted:
             await self._database.vacuum()
@@ -209,14 +232,13 @@ def _delete_oldest(connection: Connection, excess: int) -> int:
     """Delete the oldest rows until ``excess`` bytes are free, at most one batch.
 
     Returns:
-        How many responses and conversations were deleted.
+        How many rows were deleted.
     """
     count = 0
     for row in connection.execute(_OLDEST).all():
         if excess <= 0:
             break
-        delete = delete_response if row.is_response else delete_conversation
-        delete(connection, row.id)
+        _DELETE[row.kind](connection, row.id)
         # The items of a response stay if another response continues it. So the bytes
         # are counted again before the next batch.
         excess -= row.size
@@ -226,7 +248,8 @@ def _delete_oldest(connection: Connection, excess: int) -> int:
 
 def _stored_bytes(connection: Connection) -> int:
     """The total bytes of all documents; the database need not read them for this."""
-    total = 0
+    rows = select(func.count()).select_from(conversation_usage)
+    total = ROW_BYTES * connection.execute(rows).scalar_one()
     for column in _DOCUMENTS:
         sizes = select(func.coalesce(func.sum(func.length(column)), 0))
         total += connection.execute(sizes).scalar_one()

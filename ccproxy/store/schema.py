@@ -29,7 +29,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 # The newest migration. An empty database gets the tables below without migrations.
-REVISION = "0004"
+REVISION = "0005"
 
 # Alembic's table, with the revision of the database's schema.
 versions = Table(
@@ -106,6 +106,23 @@ usage = Table(
     Column("model", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("client", Text, primary_key=True),
+    Column("answers", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("thinking_tokens", BigInteger, nullable=False),
+    Column("cost_nanodollars", BigInteger, nullable=False),
+)
+
+# One row for the whole life of a conversation.
+conversation_usage = Table(
+    "conversation_usage",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("used_seconds", BigInteger, nullable=False, index=True),
     Column("answers", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
     Column("cache_read_tokens", BigInteger, nullable=False),

@@ -4,7 +4,9 @@ So no answer waits for the database, and a killed server loses only its last sec
 After a failed write, the totals stay in memory until the next attempt.
 
 Each row has the totals of one day, model, key and client. There are so few rows that
-none is ever deleted. The functions below the class run queries, and block.
+none is ever deleted. Conversations have their own rows: see
+`ccproxy.store.conversation_usage`. The functions below the class run queries, and
+block.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +21,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
+from ccproxy.store.conversation_usage import (
+    MOST_CONVERSATIONS,
+    ConversationUsage,
+    read_conversations,
+    totals_of,
+    write_conversations,
+)
 from ccproxy.store.database import Database, shield
 from ccproxy.store.schema import rate_limits, usage
 
@@ -55,14 +63,34 @@ class UsageLedger:
         self._clock = clock
         self._wall_seconds = wall_seconds
         self._totals: dict[UsageKey, UsageTotals] = {}
+        self._conversations: dict[str, ConversationUsage] = {}
         self._windows: dict[str, RateWindow] = {}
         self._timer: IDelayedCall | None = None
         self._is_stopped = False
 
-    def add(self, model: str, key: str, client: str, totals: UsageTotals) -> None:
-        """Add the usage of an answer that has just ended."""
-        usage_key = UsageKey(day_of(self._wall_seconds()), model, key, client)
-        self._add(usage_key, totals)
+    def add(
+        self,
+        model: str,
+        key: str,
+        client: str,
+        totals: UsageTotals,
+        *,
+        conversation: str = "",
+    ) -> None:
+        """Add the usage of an answer that has just ended.
+
+        Args:
+            model: the full id of the model.
+            key: the id of the client's key.
+            client: the family of the client program.
+            totals: the usage.
+            conversation: the id of the conversation; empty: it has none.
+        """
+        now_seconds = self._wall_seconds()
+        self._add(UsageKey(day_of(now_seconds), model, key, client), totals)
+        if conversation:
+            used = ConversationUsage(key, client, int(now_seconds), totals)
+            self._add_conversation(conversation, used)
         self._write_in(_WRITE_SECONDS)
 
     def record_limits(self, windows: Sequence[RateWindow]) -> None:
@@ -73,29 +101,39 @@ class UsageLedger:
     async def flush(self) -> None:
         """Write the totals and limits in memory; a failed write is tried again."""
         totals, self._totals = self._totals, {}
+        conversations, self._conversations = self._conversations, {}
         windows, self._windows = self._windows, {}
         self._stop_timer()
         if not totals and not windows:
             return
         try:
-            await self._database.write(write_usage, totals, tuple(windows.values()))
+            await self._database.write(
+                write_usage, totals, tuple(windows.values()), conversations
+            )
         except StorageFailed:
             # The log has the reason.
             for usage_key, added in totals.items():
                 self._add(usage_key, added)
+            newer, self._conversations = self._conversations, conversations
+            for identifier, used in newer.items():
+                self._add_conversation(identifier, used)
             self._windows = windows | self._windows
             self._stop_timer()
             self._write_in(_RETRY_SECONDS)
 
-    async def report(self, since_day: str) -> UsageReport:
+    async def report(self, since_day: str, by: str = "") -> UsageReport:
         """All usage since a day, including this server's totals in memory.
+
+        Args:
+            since_day: the first day; of conversations, those used since then.
+            by: ``conversation`` for a line for each conversation.
 
         Raises:
             StorageFailed: the database failed.
         """
         # A client that disconnects must not cancel the write.
         await shield(Deferred.fromCoroutine(self.flush()))
-        return await self._database.read(read_report, since_day)
+        return await self._database.read(read_report, since_day, by)
 
     async def stop(self) -> None:
         """Write everything, before the database is closed."""
@@ -107,6 +145,13 @@ class UsageLedger:
     def _add(self, usage_key: UsageKey, totals: UsageTotals) -> None:
         known = self._totals.get(usage_key, UsageTotals())
         self._totals[usage_key] = known + totals
+
+    def _add_conversation(self, identifier: str, used: ConversationUsage) -> None:
+        known = self._conversations.pop(identifier, None)
+        if len(self._conversations) >= MOST_CONVERSATIONS:
+            # It would be deleted from the database, too.
+            del self._conversations[next(iter(self._conversations))]
+        self._conversations[identifier] = used if known is None else known + used
 
     def _write_in(self, seconds: float) -> None:
         if self._timer is None and not self._is_stopped:
@@ -127,14 +172,16 @@ def write_usage(
     connection: Connection,
     totals: Mapping[UsageKey, UsageTotals],
     windows: Iterable[RateWindow],
+    conversations: Mapping[str, ConversationUsage] | None = None,
 ) -> None:
     """Add totals to the ledger, and record the state of the rate limits; blocks."""
     is_sqlite = connection.dialect.name == "sqlite"
     insert = (sqlite if is_sqlite else postgresql).insert
     # All servers lock the rows in one order, so that there is no deadlock.
     for usage_key in sorted(totals, key=lambda k: (k.day, k.model, k.key, k.client)):
-        counts = _counts(totals[usage_key])
-        row = insert(usage).values(**asdict(usage_key), **counts)
+        counts = totals[usage_key].counts
+        who = {name: getattr(usage_key, name) for name in _KEY}
+        row = insert(usage).values(**who, **counts)
         sums = {name: usage.c[name] + row.excluded[name] for name in counts}
         connection.execute(row.on_conflict_do_update(index_elements=_KEY, set_=sums))
     for window in sorted(windows, key=lambda w: w.name):
@@ -146,45 +193,31 @@ def write_usage(
                 index_elements=["name"], set_=changed, where=is_newer
             )
         )
+    if conversations:
+        write_conversations(connection, conversations)
 
 
-def read_report(connection: Connection, since_day: str) -> UsageReport:
+def read_report(connection: Connection, since_day: str, by: str = "") -> UsageReport:
     """Read the usage since a day, and the state of the rate limits; blocks.
+
+    With ``conversation``, a line is a conversation that was used since the day.
 
     The report is empty if the database's schema is too old to have the ledger.
     """
     tables = inspect(connection)
     if not (tables.has_table(usage.name) and tables.has_table(rate_limits.name)):
         return UsageReport()
+    known = select(rate_limits).order_by(rate_limits.c.name)
+    windows = tuple(_window(row) for row in connection.execute(known))
+    if by == "conversation":
+        return UsageReport(read_conversations(connection, since_day), windows)
     columns = [usage.c[name] for name in _KEY]
     found = select(usage).where(usage.c.day >= since_day).order_by(*columns)
-    known = select(rate_limits).order_by(rate_limits.c.name)
-    return UsageReport(
-        tuple(_line(row) for row in connection.execute(found)),
-        tuple(_window(row) for row in connection.execute(known)),
+    lines = (
+        (UsageKey(row.day, row.model, row.key, row.client), totals_of(row))
+        for row in connection.execute(found)
     )
-
-
-def _counts(totals: UsageTotals) -> Mapping[str, int]:
-    return {
-        "answers": totals.answers,
-        **totals.usage.counts,
-        "cost_nanodollars": totals.cost_nanodollars,
-    }
-
-
-def _line(row: Row[Any]) -> tuple[UsageKey, UsageTotals]:
-    tokens = Usage(
-        input_tokens=row.input_tokens,
-        cache_read_tokens=row.cache_read_tokens,
-        cache_write_tokens=row.cache_write_tokens,
-        output_tokens=row.output_tokens,
-        thinking_tokens=row.thinking_tokens,
-    )
-    return (
-        UsageKey(row.day, row.model, row.key, row.client),
-        UsageTotals(row.answers, tokens, row.cost_nanodollars),
-    )
+    return UsageReport(tuple(lines), windows)
 
 
 def _window(row: Row[Any]) -> RateWindow:

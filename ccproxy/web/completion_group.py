@@ -153,6 +153,7 @@ class CompletionGroup:
 
     def _begin(self, backend: Backend, question: PreparedQuestion) -> None:
         first, *self._left = self._receivers
+        self._stats.conversation = question.conversation
 
         def ask(receiver: Receiver) -> None:
             self._unanswered += 1

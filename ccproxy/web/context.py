@@ -125,6 +125,7 @@ class RequestIdentity:
                 is_quiet=self.is_quiet,
                 is_error=outcome not in _NO_ERRORS,
                 answering_seconds=stats.answering_seconds,
+                conversation=stats.conversation,
             )
         )
         counts = usage or Usage()

@@ -67,6 +67,7 @@ class AnswerStats:
         model: the full id of the model; empty before an answer begins.
         finish: why the last answer ended; None: no answer has ended.
         cost_usd: the cost that the CLI reported; None: it reported none.
+        conversation: the id of the conversation; empty: no request was sent.
         began_seconds: when the first token arrived, on the clock of ``seconds``; None:
             there is no token yet.
 
@@ -78,6 +79,7 @@ class AnswerStats:
     model: str = field(default="", init=False)
     finish: FinishReason | None = field(default=None, init=False)
     cost_usd: float | None = field(default=None, init=False)
+    conversation: str = field(default="", init=False)
     began_seconds: float | None = field(default=None, init=False)
 
     @property
@@ -122,6 +124,7 @@ class RequestOutcome:
         key: the id of the key that was sent.
         client: the family of the client program.
         id: the request's id, as in the log.
+        conversation: the id of the conversation; empty: no request was sent.
         is_quiet: whether the dashboard omits the request if it succeeded.
         is_error: whether the request failed, even if after its status was sent.
         answering_seconds: from the first token to the end; None: there was no token.
@@ -139,6 +142,7 @@ class RequestOutcome:
     id: str
     is_error: bool
     answering_seconds: float | None
+    conversation: str = ""
     is_quiet: bool = False
 
 

@@ -22,6 +22,7 @@ from ccproxy.core.backend import (
     TokenCount,
 )
 from ccproxy.core.blocks import text_block
+from ccproxy.core.conversation import conversation_id
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -68,6 +69,10 @@ class ScriptedQuestion:
     ignored: tuple[str, ...] = ()
     prefix: str = ""
     thinks_by_name: bool = False
+
+    @property
+    def conversation(self) -> str:
+        return conversation_id(self.request, self.owner)
 
 
 @define(eq=False)

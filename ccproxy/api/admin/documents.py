@@ -36,10 +36,14 @@ class _Line(_Amount, kw_only=True, omit_defaults=True):
     model: str = ""
     key: str = ""
     client: str = ""
+    conversation: str = ""
 
 
 class UsageDocument(msgspec.Struct):
-    """The usage since a day, in total and by day, model, key and client."""
+    """The usage since a day, in total and by day, model, key and client.
+
+    Or by one of these; or by conversation, with its key, client and last day.
+    """
 
     object: str
     since: str

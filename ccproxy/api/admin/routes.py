@@ -16,7 +16,7 @@ from ccproxy.api.admin.documents import (
     usage_document,
 )
 from ccproxy.config.api_settings import APISettings
-from ccproxy.core.errors import InvalidKey, StorageFailed
+from ccproxy.core.errors import InvalidKey, InvalidRequest, StorageFailed
 from ccproxy.store.database import Database
 from ccproxy.store.usage import UsageLedger
 from ccproxy.web import query
@@ -32,6 +32,7 @@ from ccproxy.web.replies import base_url, json_response, text_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 _DAYS, _MOST_DAYS = 7, 10_000
+_FIELDS = ("day", "model", "key", "client", "conversation")
 # The size of one line of the usage.
 _LINE_BYTES = 200
 _NOT_READY = 503
@@ -182,6 +183,13 @@ class AdminRoutes(Routes):
                     "The number of days, today included; 7 by default.",
                     {"type": "integer", "minimum": 1, "maximum": _MOST_DAYS},
                 ),
+                parameter(
+                    "by",
+                    "What to sum up by; by day, model, key and client by default. "
+                    "`conversation`: the conversations of these days, each with all "
+                    "its usage.",
+                    {"type": "string", "enum": list(_FIELDS)},
+                ),
             ),
             responses=(json_response_spec(UsageDocument),),
             errors=(StorageFailed,),
@@ -190,13 +198,18 @@ class AdminRoutes(Routes):
     )
     async def usage(self, context: RequestContext) -> bytes:
         """Report the usage of the last days."""
-        query.only(context.request, "days")
+        query.only(context.request, "days", "by")
+        by = query.text(context.request, "by") or ""
+        if by and by not in _FIELDS:
+            raise InvalidRequest(
+                f"`by` must be one of {', '.join(_FIELDS)}", param="by"
+            )
         days = query.number(context.request, "days", 1, _MOST_DAYS) or _DAYS
         today = datetime.fromtimestamp(self.services.wall_seconds(), UTC).date()
         since = (today - timedelta(days=days - 1)).isoformat()
-        report = await self._ledger.report(since)
+        report = await self._ledger.report(since, by)
         document = await self.services.large_work.run(
-            _LINE_BYTES * len(report.lines), usage_document, report, since
+            _LINE_BYTES * len(report.lines), usage_document, report, since, by
         )
         return json_response(context.request, document)
 

@@ -351,6 +351,7 @@ def request_of(
             messages=prompt.messages,
             thinking_models=prompt.thinking_models,
             thinking_prefixes=prompt.thinking_prefixes,
+            conversation=decoded.echo.conversation_id or "",
         ),
         ignored=adjustments.ignored,
         adjusted=adjustments.adjusted,

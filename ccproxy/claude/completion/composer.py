@@ -43,6 +43,11 @@ class ComposedQuestion:
     composition: Composition
 
     @property
+    def conversation(self) -> str:
+        """The id of the conversation, for the usage ledger."""
+        return self.request.conversation
+
+    @property
     def model(self) -> str:
         """The model's name for the CLI."""
         return self.named.model

@@ -47,6 +47,7 @@ class NativeQuestion:
         ignored: the client's paths of fields that are not sent.
         prefix: the hash of everything before the answer; unknown in native mode.
         thinks_by_name: whether the model's name asks for thinking.
+        conversation: the id of the conversation, for the usage ledger.
     """
 
     prompt: Prompt
@@ -54,6 +55,7 @@ class NativeQuestion:
     ignored: tuple[str, ...]
     prefix: str = ""
     thinks_by_name: bool = False
+    conversation: str = ""
 
     @property
     def model(self) -> str:

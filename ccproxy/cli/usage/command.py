@@ -25,7 +25,7 @@ from ccproxy.store.inspection import read_usage
 
 _DEFAULT = "7d"
 _DAYS = {"d": 1, "w": 7}
-_FIELDS = ("model", "key", "client", "day")
+_FIELDS = ("model", "key", "client", "day", "conversation")
 _SPAN = re.compile(r"(\d{1,4})([dw])")
 
 
@@ -56,7 +56,7 @@ class UsageOptions(CommandOptions):
         self.since = text
 
     def opt_by(self, text: str) -> None:
-        """Sum up by model, key, client or day [default: by all four]."""
+        """Sum up by model, key, client, day (default: all four) or conversation."""
         if text not in _FIELDS:
             self.refuse(f"--by: {text!r} is none of {', '.join(_FIELDS)}")
         self.by = text
@@ -80,7 +80,7 @@ def run_usage(arguments: Sequence[str]) -> NoReturn:
     if url is None:
         options.refuse("no database is given: set --state-dir or --database-url")
     try:
-        report = read_usage(url, since)
+        report = read_usage(url, since, options.by)
     except StorageFailed as error:
         fail(options.program, str(error), ExitStatus.FAILED)
     if options.is_json:

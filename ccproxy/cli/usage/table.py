@@ -6,6 +6,7 @@ from datetime import datetime, tzinfo
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals, summed_by
 
 _KEYS = ("day", "model", "key", "client")
+_CONVERSATION_KEYS = ("conversation", "key", "client", "last day")
 _NUMBERS = (
     *("answers", "input", "cache read", "cache write", "from cache"),
     *("output", "cost"),
@@ -39,7 +40,8 @@ def table(
     parts = [f"usage since {since}, days in UTC"]
     if report.lines:
         lines = summed_by(report.lines, by) if by else report.lines
-        parts.append(_ledger(lines, (by,) if by else _KEYS))
+        keys = {"": _KEYS, "conversation": _CONVERSATION_KEYS}.get(by, (by,))
+        parts.append(_ledger(lines, keys))
     else:
         parts.append("no requests were answered")
     if report.windows:
@@ -51,7 +53,7 @@ def table(
 def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]], keys: Sequence[str]) -> str:
     rows: list[tuple[str, ...]] = [(*keys, *_NUMBERS)]
     for usage_key, totals in lines:
-        words = (getattr(usage_key, name) for name in keys)
+        words = (getattr(usage_key, name.removeprefix("last ")) for name in keys)
         rows.append((*words, *_numbers(totals)))
     total = sum((totals for _, totals in lines), UsageTotals())
     rows.append(("total", *("" for _ in keys[1:]), *_numbers(total)))

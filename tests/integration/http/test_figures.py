@@ -224,8 +224,8 @@ class Book:
     def __init__(self) -> None:
         self.lines: list[Any] = []
 
-    def add(self, *line: Any) -> None:
-        self.lines.append(line)
+    def add(self, *line: Any, conversation: str) -> None:
+        self.lines.append((*line, conversation))
 
 
 def test_only_what_was_answered_is_written_down() -> None:
@@ -244,14 +244,15 @@ def test_only_what_was_answered_is_written_down() -> None:
         seconds=1.0,
         key="1a2b3c4d",
         client="curl",
+        conversation="c",
     )
     keeper.request_ended(end)
     nothings: list[dict[str, Any]] = [{"usage": None}, {"model": ""}]
     for nothing in nothings:
         keeper.request_ended(evolve(end, **nothing))
     keeper.request_ended(evolve(end, cost_usd=None))
-    [(model, key, client, totals), (_, _, _, free)] = book.lines
-    assert (model, key, client) == ("m", "1a2b3c4d", "curl")
+    [(model, key, client, totals, talk), (_, _, _, free, _)] = book.lines
+    assert (model, key, client, talk) == ("m", "1a2b3c4d", "curl", "c")
     assert (totals.answers, totals.usage) == (1, USAGE)
     assert (totals.cost_nanodollars, free.cost_nanodollars) == (227_300, 0)
 
@@ -288,7 +289,11 @@ async def test_usage_is_told(tmp_path: Path) -> None:
     wrong = await treq.get(f"{url}/usage?days=0", **options)
     assert wrong.code == 400
     await wrong.content()
+    by = await treq.get(f"{url}/usage?by=colour", **options)
+    assert (by.code, "day, model, key" in await by.text()) == (400, True)
     document = await (await treq.get(f"{url}/usage?days=1", **options)).json()
+    path = f"{url}/usage?by=conversation"
+    conversations = (await (await treq.get(path, **options)).json())["lines"]
     await maybeDeferred(port.stopListening)
     await factory.drain(0.5)
     await store.stop()
@@ -307,5 +312,9 @@ async def test_usage_is_told(tmp_path: Path) -> None:
         "key": key_id(KEY),
         "client": "openai-python",
     }
+    # The three requests begin alike.
+    [conversation] = conversations
+    assert len(conversation.pop("conversation")) == 16
+    assert conversation == {k: v for k, v in line.items() if k != "model"}
     assert document["since"] == "2023-11-14"
     assert KEY not in str(document)

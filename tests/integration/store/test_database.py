@@ -24,7 +24,7 @@ from twisted.internet.task import deferLater
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.records import Conversation, Item
 from ccproxy.store.retention import _stored_bytes
-from ccproxy.store.schema import metadata, responses, versions
+from ccproxy.store.schema import conversation_usage, metadata, responses, versions
 from ccproxy.store.upgrade import upgrade
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import (
@@ -568,6 +568,7 @@ async def test_streams_of_an_older_schema_are_rewritten(stores: Stores) -> None:
         connection.execute(
             responses.update().where(responses.c.id == second).values(events=None)
         )
+        conversation_usage.drop(connection)
         connection.execute(versions.update().values(version_num="0003"))
         upgrade(connection, "0003")
         sizes = connection.execute(select(responses.c.id, responses.c.size)).all()

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from ccproxy.core.errors import StorageFailed
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
+from ccproxy.store import conversation_usage, schema
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.inspection import read_usage
 from ccproxy.store.schema import answers, rate_limits, usage
@@ -250,9 +251,87 @@ async def test_the_ledger_is_added_to_a_database_of_version_0001(
         usage.drop(connection)
         rate_limits.drop(connection)
         answers.drop(connection)
+        schema.conversation_usage.drop(connection)
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     engine.dispose()
     store = await stores.start()
     assert await store.secret("name", lambda: b"new") == b"kept"
     store.usage.add(*WHO, ONE)
     assert (await store.usage.report(TODAY)).lines == ((UsageKey(TODAY, *WHO), ONE),)
+
+
+# By conversation
+
+
+async def _conversations(store: Any, since: str = TODAY) -> list[tuple[Any, Any]]:
+    report = await store.usage.report(since, "conversation")
+    return [(usage_key.conversation, totals) for usage_key, totals in report.lines]
+
+
+@ensureDeferred
+async def test_a_conversation_has_one_total(stores: Stores) -> None:
+    one, two = await stores.start(), await stores.start()
+    one.usage.add(*WHO, ONE, conversation="a")
+    stores.now += DAY
+    two.usage.add("claude-opus-5", *WHO[1:], ONE, conversation="a")
+    await two.usage.flush()
+    stores.now += 1
+    two.usage.add(*WHO, ONE, conversation="b")
+    two.usage.add(*WHO, ONE)
+    # An older answer that is written later does not change the time.
+    assert await _conversations(one) != []
+    assert await _conversations(two, "2023-11-15") == [("b", ONE), ("a", ONE + ONE)]
+    assert await _conversations(two, "2023-11-16") == []
+    [(usage_key, _), _] = read_usage(stores.url, TODAY, "conversation").lines
+    assert usage_key == UsageKey("2023-11-15", "", *WHO[1:], "b")
+
+
+@ensureDeferred
+async def test_only_the_last_conversations_are_kept(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation_usage, "MOST_CONVERSATIONS", 3)
+    store = await stores.start()
+    for number in range(5):
+        stores.now += 1
+        store.usage.add(*WHO, ONE, conversation=f"c{number}")
+        await store.usage.flush()
+    assert [name for name, _ in await _conversations(store)] == ["c4", "c3", "c2"]
+
+
+@ensureDeferred
+async def test_conversations_that_cannot_be_written_are_tried_again(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("the database failed")
+    store = await stores.start()
+    engine = create_engine(stores.url)
+    schema.conversation_usage.drop(engine)
+    store.usage.add(*WHO, ONE, conversation="a")
+    await store.usage.flush()
+    # A database without the table, as of an older version, has no conversations.
+    assert read_usage(stores.url, TODAY, "conversation").lines == ()
+    store.usage.add(*WHO, ONE, conversation="a")
+    schema.conversation_usage.create(engine)
+    engine.dispose()
+    assert await _conversations(store) == [("a", ONE + ONE)]
+    [(_, totals)] = (await store.usage.report(TODAY)).lines
+    assert totals == ONE + ONE
+
+
+@ensureDeferred
+async def test_old_conversations_are_deleted_by_age_and_size(stores: Stores) -> None:
+    store = await stores.start(keep_time=DAY)
+    store.usage.add(*WHO, ONE, conversation="old")
+    await store.usage.flush()
+    stores.now += 2 * DAY
+    store.usage.add(*WHO, ONE, conversation="new")
+    await store.usage.flush()
+    await store.retention._clean()
+    assert [name for name, _ in await _conversations(store)] == ["new"]
+    small = await stores.start(keep_size=conversation_usage.ROW_BYTES)
+    stores.now += 1
+    small.usage.add(*WHO, ONE, conversation="newest")
+    await small.usage.flush()
+    await small.retention._clean()
+    assert [name for name, _ in await _conversations(small)] == ["newest"]

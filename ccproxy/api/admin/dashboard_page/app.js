@@ -49,6 +49,7 @@ const state = {
   now: null,
   ended: new Map(),
   usage: null,
+  conversations: null,
 };
 
 const answers = () => [...state.ended.values()].filter((end) => end.first_token_seconds !== null);
@@ -443,6 +444,8 @@ async function loadUsage() {
   if (!state.key || document.hidden) return;
   try {
     state.usage = await (await ask(`usage?days=${$("days").value}`)).json();
+    state.conversations = $("group").value === "conversation"
+      ? await (await ask(`usage?by=conversation&days=${$("days").value}`)).json() : null;
     $("usage-error").textContent = "";
   } catch (error) {
     if (error instanceof WrongKey) return;
@@ -459,6 +462,8 @@ const fromCache = (sum) => {
   const input = tokens(sum) - sum.output_tokens;
   return input ? `${compact.format(sum.cache_read_tokens)}, ${Math.round((100 * sum.cache_read_tokens) / input)} %` : "–";
 };
+// There may be thousands of conversations.
+const MOST_GROUPS = 50;
 const MEASURES = {
   cost: [(line) => line.cost_usd, dollars],
   tokens: [tokens, (value) => compact.format(value)],
@@ -481,7 +486,7 @@ function showUsage() {
   bars($("c-usage"), points, format, (p) => `${p.day}: ${format(p.value)}`, { slots: count, labels: (p) => p.day.slice(5) });
 
   const by = $("group").value, groups = new Map();
-  for (const line of usage.lines) {
+  for (const line of (by === "conversation" ? state.conversations : usage)?.lines ?? []) {
     const name = line[by], sum = groups.get(name) ?? { answers: 0, input_tokens: 0, cache_read_tokens: 0, cache_write_tokens: 0, output_tokens: 0, cost_usd: 0 };
     for (const field of Object.keys(sum)) sum[field] += line[field];
     groups.set(name, sum);
@@ -490,10 +495,11 @@ function showUsage() {
     cell(by === "model" ? short(name) : name), cell(number.format(sum.answers), "n"),
     cell(compact.format(tokens(sum) - sum.output_tokens), "n"), cell(fromCache(sum), "n extra"),
     cell(compact.format(sum.output_tokens), "n"), cell(dollars(sum.cost_usd), "n"));
-  const sorted = [...groups].sort(([, a], [, b]) => b.cost_usd - a.cost_usd || b.answers - a.answers);
+  const sorted = [...groups].sort(([, a], [, b]) => b.cost_usd - a.cost_usd || b.answers - a.answers)
+    .slice(0, MOST_GROUPS);
   $("usage").tBodies[0].replaceChildren(...sorted.map(([name, sum]) => line(name, sum)));
-  $("usage").tFoot.replaceChildren(...(sorted.length > 1 ? [line("all", usage.total)] : []));
-  $("usage-by").textContent = { model: "Model", client: "Client", key: "Key" }[by];
+  $("usage").tFoot.replaceChildren(...(sorted.length > 1 && by !== "conversation" ? [line("all", usage.total)] : []));
+  $("usage-by").textContent = { model: "Model", client: "Client", key: "Key", conversation: "Conversation" }[by];
   $("usage").toggleAttribute("data-empty", !sorted.length);
   $("usage-empty").hidden = sorted.length > 0;
 
@@ -504,7 +510,8 @@ function showUsage() {
 }
 
 $("days").addEventListener("change", () => soonUsage(0));
-for (const id of ["measure", "group"]) $(id).addEventListener("change", showUsage);
+$("measure").addEventListener("change", showUsage);
+$("group").addEventListener("change", loadUsage);
 
 // The chat.
 

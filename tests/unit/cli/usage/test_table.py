@@ -100,6 +100,19 @@ def test_table_by_one_field() -> None:
     assert not any(name in line for line in lines for name in ("day", "model"))
 
 
+def test_table_by_conversation() -> None:
+    [(_, totals), _] = BOOKS.lines
+    usage_key = UsageKey("2026-11-25", "", "1a2b3c4d", "curl", "0123456789abcdef")
+    report = UsageReport(((usage_key, totals),))
+    rows = table(report, "2026-11-19", NOW, UTC, "conversation").splitlines()[2:]
+    assert rows[0].split("  ")[0] == "conversation"
+    assert "  last day  " in rows[0]
+    assert rows[1].split()[:4] == ["0123456789abcdef", "1a2b3c4d", "curl", "2026-11-25"]
+    [line] = json.loads(usage_document(report, "2026-11-19", "conversation"))["lines"]
+    assert (line["conversation"], line["day"]) == ("0123456789abcdef", "2026-11-25")
+    assert "model" not in line
+
+
 def test_empty_table() -> None:
     shown = table(UsageReport(), "2026-11-25", NOW, UTC)
     assert shown == "usage since 2026-11-25, days in UTC\n\nno requests were answered"
