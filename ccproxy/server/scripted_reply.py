@@ -26,7 +26,8 @@ class ScriptedBlock:
         redacted: the encrypted ``data`` of a block of redacted thinking.
         raw: any other block, as sent in ``content_block_start``.
         raw_deltas: the ``delta`` objects of a raw block.
-        raw_document: a raw block in a message that is not streamed; None: ``raw``.
+        raw_document: the raw block as in a message that is not streamed; None: the same
+            as ``raw``.
     """
 
     deltas: tuple[str, ...] = ()
@@ -85,12 +86,12 @@ def _arguments(text: str) -> Any:
 class Reply:
     """The response to one request.
 
-    Attributes whose names end with ``_after`` are numbers of deltas. The pieces of all
-    blocks count, but not signatures; 0 is right after ``message_start``.
+    Attributes whose names end with ``_after`` are numbers of deltas. The deltas of all
+    blocks count, except signatures; 0 is right after ``message_start``.
 
     Attributes:
         stop_details: the API's details of a refusal.
-        usage: the usage of the input, and other fields of ``usage``
+        usage: the input's token counts, and other fields of ``usage``
             (``cache_creation``, ``server_tool_use``, ``service_tier``).
         final_usage: fields of the last ``usage`` besides ``output_tokens``.
         message: further fields of the message (``container``, ``diagnostics``).
@@ -101,9 +102,10 @@ class Reply:
         pings: send a ``ping`` event after ``message_start`` and each delta, and every
             second while the answer waits for ``held``.
         raw_events: further events, each with the number of deltas before it.
-        cut_after: close the connection here.
-        overload_after: send an ``overloaded_error`` event here, and end the response.
-        hold_after: wait for ``held`` here.
+        cut_after: close the connection after this number.
+        overload_after: send an ``overloaded_error`` event after this number, and end
+            the response.
+        hold_after: wait for ``held`` after this number.
         before: the whole response waits for this.
         stop_delay_seconds: the time between ``message_delta`` and ``message_stop``.
     """

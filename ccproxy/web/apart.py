@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 class LargeWork:
     """Runs functions in a thread, one at a time.
 
-    Threads that compute compete with the reactor for the interpreter.
+    More threads would not be faster: they share the interpreter with the reactor.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class LargeWork:
         *args: _P.args,
         **options: _P.kwargs,
     ) -> _T:
-        """Call a function; in a thread if its data is large.
+        """Call a function: in a thread if its data is large, otherwise at once.
 
         Args:
             size_bytes: the size of the data.
@@ -49,5 +49,5 @@ class LargeWork:
                 return work(*args, **options)
             return await self._lock.run(begin)
         except RecursionError:
-            # Several functions call themselves for each level of some JSON.
+            # Several functions call themselves once for each level of nested JSON.
             raise InvalidRequest("the body is nested too deeply") from None

@@ -6,10 +6,10 @@ when data is sent: the system of a closed socket answers with a reset, and the n
 write fails. So the server sends something that a client ignores, and sends it again:
 
 ==================  ==================================================================
-nothing is sent     ``102 Processing``: every client of HTTP/1.1 must be able to ignore
+nothing yet         ``102 Processing``: every client of HTTP/1.1 must be able to ignore
                     an interim response
 an event stream     a comment
-another response    nothing: its own data shows the same
+another response    nothing: the response's own data has the same effect
 ==================  ==================================================================
 
 Source: RFC 9110, "Informational 1xx"; RFC 9112, "Connection Management"; WHATWG HTML,
@@ -26,7 +26,7 @@ from twisted.web.server import Request
 _INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
 _COMMENT = b": still there\n"
 _EVENTS = "text/event-stream"
-# The reset takes as long as a packet to the client and back.
+# A reset arrives one round trip after the data.
 _FIRST_SECONDS = (0.1, 1.0)
 _LATER_SECONDS = 15.0
 
@@ -36,7 +36,7 @@ class HalfCloseProbe:
 
     Args:
         write: writes to the transport; the transport reports a failure to its protocol.
-        call_later: the reactor's.
+        call_later: the reactor's ``callLater``.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ several times as much memory.
 
 from ccproxy.core.errors import ServerFull
 
-# Data up to this size does not count: `--max-connections` limits its total.
+# Data up to this size does not count, because `--max-connections` limits its total.
 _SMALL_BYTES = 2**16
 _RETRY_SECONDS = 2.0
 
@@ -20,7 +20,7 @@ class MemoryBudget:
         held_bytes: the number of bytes that are held now.
 
     Args:
-        most_bytes: the limit. If there is only one holder, it may hold more.
+        most_bytes: the limit. A holder may exceed it while no other holds any bytes.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -37,8 +37,8 @@ class MemoryBudget:
         """Change the bytes of one holder. Called by `HeldMemory`.
 
         Args:
-            held_bytes: the bytes that it has held.
-            size_bytes: the bytes that it holds from now on.
+            held_bytes: the bytes that the holder has held until now.
+            size_bytes: the bytes that the holder holds from now on.
             is_there: whether the data is already in memory, and cannot be refused.
 
         Raises:

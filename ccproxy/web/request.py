@@ -56,8 +56,8 @@ class ProxyRequest(Request):
         if self._refused:
             return
         self.channel.answering()
-        # Twisted answers OPTIONS * itself. For other methods it closes the connection.
         request_id(self)
+        # Twisted answers `OPTIONS *`, but closes the connection for other methods.
         if path == b"*" and command != b"OPTIONS":
             self._refuse(InvalidRequest("`*` is allowed for OPTIONS only"))
             return

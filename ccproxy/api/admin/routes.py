@@ -176,7 +176,7 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="usage",
             tag="server",
-            summary="tokens and cost by day, model, key and client",
+            summary="tokens and cost by day, model, key and client, or by conversation",
             parameters=(
                 parameter(
                     "days",

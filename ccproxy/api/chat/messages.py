@@ -6,12 +6,12 @@ its items are read as in Responses:
 ==============================  =====================================================
 ``type``                        what it is
 ==============================  =====================================================
-absent, ``message``             a message of a role
+absent, ``message``             a message with a ``role``
 ``function_call``,              a call, in a message of the assistant
 ``custom_tool_call``
 ``function_call_output``,       the result of a call
 ``custom_tool_call_output``
-any other                       left out, and its path is reported
+any other                       left out; the path of the item is reported
 ==============================  =====================================================
 
 Source: ``ChatCompletionRequestMessage`` in OpenAI's document; requests of Cursor.
@@ -45,14 +45,14 @@ from ccproxy.api.common.tools import (
 from ccproxy.core.blocks import Block, search_copy
 from ccproxy.core.messages import Adjustments
 
-# The fields that a message of a role uses.
+# The fields that a message with a given role uses.
 _TOLD = ("content", "refusal", "reasoning_details", "reasoning_content")
 _USED: Mapping[str, Collection[str]] = {
     "assistant": (*_TOLD, "tool_calls", "function_call", "annotations"),
     "tool": ("content", "tool_call_id", "call_id", "is_error"),
     "function": ("content", "is_error"),
 }
-# The fields that an item of a type uses.
+# The fields that an item of a given type uses.
 _ITEMS: Mapping[str, Collection[str]] = {
     "function_call": ("call_id", "name", "arguments"),
     "custom_tool_call": ("call_id", "name", "input"),
@@ -63,7 +63,7 @@ _ITEMS: Mapping[str, Collection[str]] = {
 
 
 class ChatMessageParam(msgspec.Struct):
-    """A message of a role."""
+    """A message with a ``role``."""
 
     role: str
     content: str | list[ContentPart] | None = None
@@ -137,7 +137,7 @@ class MessageReader:
         """Read messages and items of Responses.
 
         Args:
-            given: the JSON of each.
+            given: the JSON of each item.
             param: the name of the field with the items.
 
         Raises:
@@ -193,7 +193,8 @@ class MessageReader:
                 is_error=message.is_error or False,
             )
         if message.reasoning_content and not message.reasoning_details:
-            # It has no signature, and the provider refuses thinking without one.
+            # `reasoning_content` has no signature, and the provider refuses thinking
+            # without a signature.
             self._adjustments.ignore(f"{at}.reasoning_content")
         content, field = message.content, "content"
         if message.refusal and not content:

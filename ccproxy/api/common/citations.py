@@ -1,9 +1,9 @@
-"""Finds the web pages that an answer cites, and the places of the cited texts. Pure.
+"""Finds the web pages that an answer cites, and where the citing texts are. Pure.
 
 The Messages API cites pages for a whole text block. OpenAI's APIs have an annotation
-with the place in the message: ``start_index`` is the index of the first character of
-the cited text, ``end_index`` the index after its last. A character is a Unicode code
-point, so that a program in Python gets the text by ``text[start_index:end_index]``.
+with a position in the message: ``start_index`` is the index of the first character of
+the citing text, ``end_index`` the index after its last character. A character is a
+Unicode code point, so that Python's ``text[start_index:end_index]`` is the citing text.
 
 Source: ``citations_delta`` and ``CitationsWebSearchResultLocation`` of anthropic-python
 2.14; ``UrlCitationBody`` in OpenAI's document. The document does not say whether
@@ -47,7 +47,7 @@ class URLCitation:
     Attributes:
         start: the index of the part's first character in the message.
         end: the index after its last character.
-        title: the page's title; empty: it has none.
+        title: the page's title; empty if the page has none.
     """
 
     url: str
@@ -71,18 +71,18 @@ class CitedText:
 
     def __init__(self) -> None:
         self._length = 0
-        # The place of the current block's text; None: it has no text yet.
+        # The index at which the current block's text begins; None: no text yet.
         self._start: int | None = None
-        # The pages that the current block cites, each once.
+        # The URLs and titles that the current block cites, each once.
         self._pages: dict[tuple[str, str], None] = {}
 
     def begin_message(self) -> None:
-        """Count from 0 again: the next text is the first of another message."""
+        """Count from 0 again, because the next text begins another message."""
         self._length = 0
         self._start = None
 
     def begin_block(self, block: Block) -> None:
-        """A block begins. A complete block has its citations already."""
+        """Take the beginning of a block, with the citations that it already has."""
         self._start = None
         self._pages.clear()
         if isinstance(block.value, Text) and b'"citations"' in block.raw:
@@ -90,7 +90,7 @@ class CitedText:
                 self._cite(bytes(raw))
 
     def add(self, text: str) -> None:
-        """Text of the current block was sent to the client."""
+        """Count a piece of the current block's text that was sent to the client."""
         if self._start is None:
             self._start = self._length
         self._length += len(text)
@@ -104,13 +104,13 @@ class CitedText:
         try:
             cited = _decode_citation(raw)
         except msgspec.ValidationError:
-            # A form of next year.
+            # A newer form of citation.
             return
         if cited.type == _PAGE and cited.url:
             self._pages[cited.url, cited.title or ""] = None
 
     def end_block(self) -> Sequence[URLCitation]:
-        """The current block is complete; returns its citations, the first time."""
+        """Return and forget the citations of the current block, which is complete."""
         start, pages = self._start, tuple(self._pages)
         self._start = None
         self._pages.clear()

@@ -1,7 +1,7 @@
 """Decodes ``tool_calls`` in the history, in the form of chat completions. Pure.
 
-Clients send this form to Responses, too. Besides OpenAI's form, a call may have its
-name and arguments without nesting, and its id in ``call_id``, as in Responses.
+Some clients send this form to Responses, too. Besides OpenAI's form, a call may have
+its name and arguments without nesting, and its id in ``call_id``, as in Responses.
 
 Source: ``ChatCompletionMessageToolCalls`` in OpenAI's document; requests of clients.
 """

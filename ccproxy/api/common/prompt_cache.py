@@ -30,7 +30,7 @@ class PromptCacheOptions(msgspec.Struct):
         object, ignored("the provider does not diagnose its cache")
     ] = None
     prewarm: Annotated[
-        bool | None, refused("each request is answered; limit the answer's tokens")
+        bool | None, refused("every request gets an answer; limit its output tokens")
     ] = None
 
 
@@ -42,7 +42,7 @@ def cache_wish(
     Args:
         options: the client's ``prompt_cache_options``.
         retention: the client's ``prompt_cache_retention``.
-        adjustments: records the paths of changed and of unknown values.
+        adjustments: records the paths of changed values and of unknown values.
     """
     given = options or PromptCacheOptions()
     said = {

@@ -3,14 +3,14 @@
 ===============================  ====================================================
 what the client sent             what is sent
 ===============================  ====================================================
-a call without a result          the call, and a failed result which says that there
-                                 is none
-a result without a call, or one  its content as a message of the user, after a line
-too many                         which says what it is
+a call without a result          the call, and a failed result that says that the
+                                 result is missing
+a result without a call, or a    the content of the result in a message of the user,
+second result for a call         after a line that says what the content is
 ===============================  ====================================================
 
 The path of each such call and result is reported. Consecutive messages of one role need
-no mending, and calls that were cut off are left out without the option: see
+no mending. Calls that were cut off are left out even without the option: see
 `ccproxy.api.common.pairing`.
 
 Source: rules 9 and 10 of the Messages API.
@@ -44,7 +44,7 @@ _NO_CALL = "The result of a tool call that was removed from the conversation:"
 def repaired(
     messages: Sequence[Message], adjustments: Adjustments
 ) -> tuple[Message, ...]:
-    """Give each call a result, and make a text of each result without a call.
+    """Add a result to each call without one; turn results without a call into text.
 
     Args:
         messages: the messages in the client's order.
@@ -72,7 +72,7 @@ def repaired(
 def _without_loose_results(
     message: Message, calls: list[Block], adjustments: Adjustments
 ) -> Message:
-    """Replace results without a call; the calls of the others leave ``calls``."""
+    """Replace the results without a call; remove each answered call from ``calls``."""
     if message.role != _USER or isinstance(message.content, str):
         return message
     blocks: list[Block] = []
@@ -96,7 +96,7 @@ def _called(result: ToolResult, calls: Sequence[Block]) -> Block | None:
 
 
 def _told(block: Block, result: ToolResult) -> Iterator[Block]:
-    """The content of a result, as blocks of the user's message."""
+    """The content of a result without a call, as blocks of the user's message."""
     yield text_block(_NO_CALL, block.at)
     if isinstance(result.content, UnsetType):
         return

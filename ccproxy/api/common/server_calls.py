@@ -1,8 +1,8 @@
 """Reads the calls of the provider's own tools in an answer, and their results. Pure.
 
-The provider runs a ``server_tool_use`` itself. Its result is a block of its own, whose
-type ends in ``_tool_result``. In the result of a failed call, ``content`` is an object
-with an ``error_code``.
+The provider itself runs the tool of a ``server_tool_use`` block. The result is a
+separate block, whose type ends in ``_tool_result``. In the result of a failed call,
+``content`` is an object with an ``error_code``.
 
 Source: ``ServerToolUseBlock``, ``WebSearchToolResultBlock``,
 ``WebFetchToolResultBlock`` of anthropic-python 2.14; rule 34 of the Messages API.
@@ -41,7 +41,7 @@ class ServerCall:
     """A call of a tool that the provider runs.
 
     Attributes:
-        id: the id, which the result has, too.
+        id: the id of the call, which its result refers to.
         name: the provider's name of the tool.
     """
 
@@ -55,7 +55,7 @@ class ServerCall:
         self._pieces.append(arguments)
 
     def text(self, name: str) -> str:
-        """An argument that is a text; empty: it is not there."""
+        """The argument ``name``; empty if it is missing or not a text."""
         arguments = self._given
         if self._pieces:
             arguments = msgspec.json.decode(arguments_object("".join(self._pieces))[0])
@@ -71,7 +71,7 @@ class ServerResult:
         id: the id of the call.
         tool: the name of the tool.
         urls: the pages that were found, each once.
-        error: the provider's code of the error; empty: the call has not failed.
+        error: the provider's error code; empty if the call did not fail.
     """
 
     id: str
@@ -81,7 +81,7 @@ class ServerResult:
 
 
 def server_call(block: Block) -> ServerCall | None:
-    """The call that begins; None: the block is something else."""
+    """The call that begins with a block; None if the block is not such a call."""
     if block.type != _CALL:
         return None
     try:
@@ -92,7 +92,7 @@ def server_call(block: Block) -> ServerCall | None:
 
 
 def server_result(block: Block) -> ServerResult | None:
-    """The result in a block; None: the block is something else."""
+    """The result in a block; None if the block is not such a result."""
     if not block.type.endswith(_RESULT):
         return None
     try:

@@ -1,8 +1,8 @@
 """Decodes the settings of web search in OpenAI's APIs. Pure.
 
 ``web_search_options`` of chat completions and the ``web_search`` tools of both APIs
-become a `WebSearch`. `ccproxy.claude.body.server_tools` grants it, or reports its
-fields.
+become a `WebSearch`. `ccproxy.claude.body.server_tools` adds the provider's tool for
+it, or reports its fields as ignored.
 
 Source: ``WebSearchTool``, ``WebSearchPreviewTool`` and ``web_search_options`` in
 OpenAI's document; ``WebSearchTool20250305Param`` of anthropic-python 2.14, which some
@@ -68,14 +68,14 @@ def web_search(
     max_uses: int | None = None,
     unsent: tuple[str, ...] = (),
 ) -> WebSearch:
-    """Make the wish for a search.
+    """Make the `WebSearch` of a request.
 
     Args:
-        at: the path of the field that asks for it.
+        at: the path of the field that asks for web search.
         filters: the domains in OpenAI's form.
-        user_location: in either form.
+        user_location: the place, flat or nested.
         allowed_domains: the domains in the Messages API's form.
-        blocked_domains: likewise.
+        blocked_domains: the excluded domains in the Messages API's form.
         max_uses: the largest number of searches.
         unsent: the paths of settings that cannot be sent.
     """
@@ -83,7 +83,7 @@ def web_search(
     allowed = tuple(filters.allowed_domains or allowed_domains or ())
     blocked = tuple(filters.blocked_domains or blocked_domains or ())
     if allowed and blocked:
-        # The provider takes one of them.
+        # The provider accepts only one of the two lists.
         inner = "filters." if filters.blocked_domains else ""
         blocked, unsent = (), (*unsent, f"{at}.{inner}blocked_domains")
     location = _location(user_location)

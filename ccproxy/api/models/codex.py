@@ -27,7 +27,7 @@ _INSTRUCTIONS = (
 
 
 class CodexEffort(msgspec.Struct, frozen=True):
-    """An effort that the user can choose; the proxy sends the nearest that exists."""
+    """An effort that the user can choose; the proxy sends the nearest valid effort."""
 
     effort: str
     description: str
@@ -49,7 +49,7 @@ _EFFORTS = (
 
 
 class CodexModel(msgspec.Struct, kw_only=True):
-    """A model in Codex's catalogue; the size is in tokens."""
+    """A model in Codex's catalogue; ``context_window`` is in tokens."""
 
     slug: str
     display_name: str
@@ -72,7 +72,7 @@ class CodexModel(msgspec.Struct, kw_only=True):
 
 
 class CodexCatalogue(msgspec.Struct):
-    """All models; Codex shows them in this order."""
+    """All models; Codex shows them in the order of ``priority``."""
 
     models: list[CodexModel]
 

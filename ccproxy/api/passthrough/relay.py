@@ -25,14 +25,14 @@ from ccproxy.core.errors import PassthroughFailed
 CONNECT_SECONDS = 10.0
 # The headers of the client's request that are forwarded.
 _SENT = ("content-type", "accept", "accept-encoding", "user-agent")
-# The headers of the response that are returned. Others are about the connection, or set
-# cookies.
+# The headers of the response that are returned. The others describe the connection, or
+# set cookies.
 _RETURNED = (
     *("content-type", "content-encoding", "content-disposition"),
     *("retry-after", "cache-control"),
 )
 
-# Other codes are no final responses of HTTP.
+# Only these status codes are final responses of HTTP.
 _CODES = range(200, 600)
 _NO_RESPONSE = "the server of --passthrough for this route gave no HTTP response"
 
@@ -116,13 +116,13 @@ def _sent_headers(request: Request, target: Target) -> Headers:
 
 
 def _is_cancelled(error: Exception) -> bool:
-    """Whether a request was cancelled after it was sent: the client is gone."""
+    """Whether a request was cancelled after it was sent, as for a lost client."""
     reasons: Sequence[Failure] = getattr(error, "reasons", ())
     return any(reason.check(CancelledError) for reason in reasons)
 
 
 class _Refusal(Protocol):
-    """Closes the connection of a response that is not sent on."""
+    """Closes the connection of a response that is not forwarded."""
 
     transport: Any
 

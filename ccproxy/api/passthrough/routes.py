@@ -69,7 +69,7 @@ class PassthroughRoutes(Routes):
         _app,
         "/rerank",
         methods=["POST"],
-        operation=_operation("rerank", "an order of documents"),
+        operation=_operation("rerank", "documents in order of relevance"),
     )
     async def rerank(self, context: RequestContext) -> None:
         """Forward a request to rank documents."""
@@ -96,7 +96,7 @@ class PassthroughRoutes(Routes):
         await self._send_on(context)
 
     async def _send_on(self, context: RequestContext) -> None:
-        # The path as it was sent; the values of the route's placeholders are decoded.
+        # The path as the client encoded it: Klein decodes the values of placeholders.
         path = route_path(context.request.uri.partition(b"?")[0])
         first, slash, rest = path.removeprefix(b"/").partition(b"/")
         target = self._targets.get(first.decode("ascii", "replace"))
@@ -107,7 +107,7 @@ class PassthroughRoutes(Routes):
                 f"--passthrough /{first.decode('ascii', 'replace')}=URL"
             )
         if has_parent(rest):
-            raise InvalidRequest("a path that is sent on must not contain `..`")
+            raise InvalidRequest("a path that is forwarded must not contain `..`")
         await self._relay.send(context.request, target, slash + rest, context.body())
 
 

@@ -1,4 +1,4 @@
-"""Reads the servers of ``--passthrough``, and their keys. Pure."""
+"""Finds the server and the key for each route of ``--passthrough``. Pure."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -9,9 +9,10 @@ from attrs import field, frozen
 from ccproxy.config.parsers import PassthroughOption, api_key
 from ccproxy.config.settings import SettingsError
 
-# A segment `..`, perhaps with what some servers ignore, such as `..;a` or `..%00`.
+# A segment `..`, perhaps followed by characters that some servers ignore: `..;a`,
+# `..%00`.
 _PARENT = re.compile(rb"(?:^|[/\\])[ \t\r\n]*\.\.(?![\w.-])")
-# Some servers decode a path once more than they should.
+# Some servers decode a path more than once.
 _DECODINGS = 3
 
 

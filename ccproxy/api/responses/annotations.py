@@ -28,7 +28,7 @@ class Annotations(CitedText):
         """Encode the citations of the block that has just ended.
 
         Args:
-            place: the id and the index of the message.
+            place: the id and the index of the message's item.
         """
         wire: list[WireEvent] = []
         for citation in self.end_block():
@@ -42,7 +42,7 @@ class Annotations(CitedText):
         return wire
 
     def end_message(self) -> list[dict[str, Any]]:
-        """The annotations of the message, which is complete."""
+        """Return the annotations of the message, which is complete, and forget them."""
         found, self._found = self._found, []
         self.begin_message()
         return found

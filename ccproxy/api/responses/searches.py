@@ -53,7 +53,7 @@ class Searches:
         return self._calls[0] if self._calls else None
 
     def begin(self, block: Block, index: int) -> bool:
-        """A block begins; returns whether it is a call of a web tool."""
+        """Take the beginning of a block; return whether it calls a web tool."""
         call = server_call(block)
         if call is None or call.name not in (_SEARCH, _FETCH):
             return False
@@ -67,7 +67,7 @@ class Searches:
             self._by_index[index].feed(arguments)
 
     def end(self, index: int) -> bool:
-        """A block is complete; returns whether it is the current call."""
+        """Take the end of a block; return whether it is the current call."""
         call = self._by_index.pop(index, None)
         return call is not None and call is self.current
 
@@ -86,7 +86,7 @@ class Searches:
         """Encode the beginning of the current call.
 
         Args:
-            place: the id and the index of its item.
+            place: the id and the index of the call's item.
         """
         action: dict[str, Any] = {"type": "search", "query": ""}
         if self._calls[0].name == _FETCH:
@@ -107,7 +107,7 @@ class Searches:
     def closed(
         self, place: Mapping[str, Any]
     ) -> tuple[list[WireEvent], dict[str, Any]]:
-        """Encode the end of the current call; the next call is then the current.
+        """Encode the end of the current call; the next call becomes the current one.
 
         Returns:
             The events before the item is done, and the item.

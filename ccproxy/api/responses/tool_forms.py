@@ -9,8 +9,8 @@
 ``input_schema``
 ===============================  =================================================
 
-A function may have ``input_schema`` in the place of ``parameters``. ``type`` of any
-other tool stays as it is.
+A function may have ``input_schema`` instead of ``parameters``. The ``type`` of any
+other tool is not changed.
 """
 
 import msgspec
@@ -26,7 +26,7 @@ _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
 class _Form(msgspec.Struct):
-    """The fields that tell the shape of a tool."""
+    """The fields that determine the shape of a tool."""
 
     type: str | None = None
     function: dict[str, Raw] | None = None
@@ -49,8 +49,8 @@ def plain(raw: bytes, at: str, adjustments: Adjustments) -> tuple[str, bytes, st
         adjustments: records the paths of fields beside a nested tool.
 
     Raises:
-        ClientError: ``type`` or a nested tool is no text or no object, or ``type`` is
-            missing and nothing else tells it.
+        ClientError: ``type`` is not a text, a nested tool is not an object, or
+            ``type`` is missing and does not follow from other fields.
     """
     form = decode_json(_form_decoder, raw, at=at)
     nested = _nested(form)
