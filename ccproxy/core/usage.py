@@ -53,7 +53,7 @@ class UsageTotals:
     """The total usage and cost of several requests.
 
     Attributes:
-        answers: the number of answered requests.
+        answers: the number of requests whose answer began; it may have been cut.
         cost_nanodollars: the cost; an integer, so that sums are exact.
     """
 

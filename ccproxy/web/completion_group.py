@@ -14,7 +14,7 @@ from twisted.web.server import Request
 from ccproxy.core.backend import Backend, PendingRequest, PreparedQuestion
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Receiver
 from ccproxy.web.context import AnswerResult, RequestContext
-from ccproxy.web.observer import AnswerStats
+from ccproxy.web.observer import AnswerStats, AnswerUsage
 from ccproxy.web.replies import ADJUSTED, IGNORED, add_paths, set_queue_header
 
 # The most requests of a group that run at one time.
@@ -27,9 +27,10 @@ class _Listener:
 
     group: "CompletionGroup"
     receiver: Receiver
+    usage: AnswerUsage
 
     def receive(self, events: Sequence[Event]) -> None:
-        self.group.receive(self.receiver, events)
+        self.group.receive(self.receiver, events, self.usage)
 
 
 class CompletionGroup:
@@ -44,7 +45,7 @@ class CompletionGroup:
     Args:
         receivers: each is called with the events of one answer.
         is_over: whether no more events are needed; called after every receiver call.
-        stats: records model, cost and times of the answers.
+        stats: records model, usage, cost and times of the answers.
     """
 
     def __init__(
@@ -132,10 +133,13 @@ class CompletionGroup:
         for one in pending:
             one.cancel()
 
-    def receive(self, receiver: Receiver, events: Sequence[Event]) -> None:
+    def receive(
+        self, receiver: Receiver, events: Sequence[Event], usage: AnswerUsage
+    ) -> None:
         """Pass events of one answer to its receiver."""
         if self._over.called:
             return
+        usage.receive(events)
         if self._stats.began_seconds is None or isinstance(events[-1], Finished):
             self._stats.receive(events)
         try:
@@ -157,7 +161,8 @@ class CompletionGroup:
 
         def ask(receiver: Receiver) -> None:
             self._unanswered += 1
-            self._pending.append(backend.ask(question, _Listener(self, receiver)))
+            listener = _Listener(self, receiver, self._stats.new_usage())
+            self._pending.append(backend.ask(question, listener))
             if self._is_paused:
                 self._pending[-1].pause()
 

@@ -46,7 +46,7 @@ _NO_ERRORS = ("ok", "cancelled", "client_gone")
 
 
 class AnswerResult(Protocol):
-    """The result of one request: model, usage, error."""
+    """The result of one request: model, error."""
 
     @property
     def is_over(self) -> bool:
@@ -59,10 +59,6 @@ class AnswerResult(Protocol):
     @property
     def model(self) -> str:
         """The full id of the model that answers; empty before the answer begins."""
-
-    @property
-    def usage(self) -> Usage:
-        """The usage of the answer, once it is over."""
 
 
 @frozen(kw_only=True)
@@ -95,7 +91,6 @@ class RequestIdentity:
         cause: Cause | None,
         seconds: float,
         model: str,
-        usage: Usage | None,
         stats: AnswerStats,
     ) -> None:
         """Report the end of the request to the observer, and write its log line.
@@ -106,8 +101,7 @@ class RequestIdentity:
             cause: the cause of that error, if it has one.
             seconds: the duration of the request.
             model: the full id of the model that answered; empty: no model did.
-            usage: the usage of the answers; None: unknown.
-            stats: times and cost of the answers.
+            stats: times, usage and cost of the answers.
         """
         finish = "none" if stats.finish is None else stats.finish.value
         self.observer.request_ended(
@@ -116,7 +110,7 @@ class RequestIdentity:
                 status=status,
                 finish=finish if outcome == "ok" else outcome,
                 model=model,
-                usage=None if stats.finish is None else usage,
+                usage=stats.usage,
                 cost_usd=stats.cost_usd,
                 seconds=seconds,
                 key=self.key,
@@ -128,7 +122,7 @@ class RequestIdentity:
                 conversation=stats.conversation,
             )
         )
-        counts = usage or Usage()
+        counts = stats.usage or Usage()
         # Wrong keys have a log line of their own: `RequestObserver.key_refused`.
         _log.emit(
             LogLevel.debug if outcome == InvalidKey.code else LogLevel.info,
@@ -186,7 +180,7 @@ class RequestContext:
         model: the full id of the model that answers; empty while it is unknown.
         error: the error that ended the request, even if the status was already sent.
         key: the id of the API key; ``-``: no key was checked.
-        stats: cost and times of the answers.
+        stats: usage, cost and times of the answers.
     """
 
     request: Request
@@ -195,7 +189,6 @@ class RequestContext:
     is_quiet: bool = False
     id: str = field(init=False)
     model: str = ""
-    usage: Usage | None = None
     error: CCProxyError | None = None
     key: str = NO_KEY
     stats: AnswerStats = field(init=False)
@@ -317,12 +310,11 @@ class RequestContext:
 
     @contextmanager
     def following(self, answer: AnswerResult) -> Iterator[None]:
-        """Copy model, usage and error of an answer when the block ends."""
+        """Copy model and error of an answer when the block ends."""
         try:
             yield
         finally:
-            self.model, self.usage = answer.model, answer.usage
-            self.error = answer.error
+            self.model, self.error = answer.model, answer.error
 
     def log(self, status: int) -> None:
         """Report the end of the request, and write its log line.
@@ -343,7 +335,6 @@ class RequestContext:
             cause=self._cause(status),
             seconds=seconds,
             model=self.model,
-            usage=self.usage,
             stats=self.stats,
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from typing_extensions import override
 
 from ccproxy.core.stream import (
@@ -18,6 +18,7 @@ from ccproxy.core.stream import (
     Finished,
     FinishReason,
     MessageStart,
+    Restarted,
     Usage,
     is_token,
 )
@@ -60,8 +61,42 @@ _LONGEST = 200
 
 
 @define(eq=False)
+class AnswerUsage:
+    """The usage of one answer, also of an answer that fails or is cancelled.
+
+    Attributes:
+        usage: what `Finished` reports. Before the end, the sum of what the messages
+            reported when they began; None: no message has begun. Without ``details``,
+            which can keep a whole message in memory.
+    """
+
+    usage: Usage | None = field(default=None, init=False)
+    # The sum over the messages before the current one.
+    _earlier: Usage = field(factory=Usage, init=False)
+    _restarts: bool = field(default=False, init=False)
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Update the usage with events of the answer."""
+        for event in events:
+            if isinstance(event, MessageStart):
+                # The second try of a message replaces the first, as in `Finished`.
+                if self.usage is not None and not self._restarts:
+                    self._earlier = self.usage
+                self._restarts = False
+                self.usage = self._earlier + _counts(event.usage)
+            elif isinstance(event, Restarted):
+                self._restarts = True
+            elif isinstance(event, Finished):
+                self.usage = _counts(event.usage)
+
+
+def _counts(usage: Usage) -> Usage:
+    return evolve(usage, details={})
+
+
+@define(eq=False)
 class AnswerStats:
-    """Model, cost and times of the answers to one request, updated with each event.
+    """Model, usage and times of the answers to one request, updated with each event.
 
     Attributes:
         model: the full id of the model; empty before an answer begins.
@@ -81,6 +116,18 @@ class AnswerStats:
     cost_usd: float | None = field(default=None, init=False)
     conversation: str = field(default="", init=False)
     began_seconds: float | None = field(default=None, init=False)
+    _usages: list[AnswerUsage] = field(factory=list, init=False)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The sum over the answers, complete or not; None: no answer has begun."""
+        begun = [each.usage for each in self._usages if each.usage is not None]
+        return sum(begun, start=Usage()) if begun else None
+
+    def new_usage(self) -> AnswerUsage:
+        """Count one more answer; the caller passes its events to the result."""
+        self._usages.append(AnswerUsage())
+        return self._usages[-1]
 
     @property
     def answering_seconds(self) -> float | None:
@@ -118,7 +165,7 @@ class RequestOutcome:
         finish: why the answer ended: a `FinishReason`, an error's code,
             ``client_gone``; ``none`` if there was no answer.
         model: the full id of the model that answered; empty: no model did.
-        usage: the answer's usage; None: no answer, or unknown.
+        usage: the answer's usage, also if the answer was cut; None: no answer began.
         cost_usd: the cost that the CLI reported; None: it reported none.
         seconds: the duration of the request.
         key: the id of the key that was sent.

@@ -170,11 +170,6 @@ class MessageStream:
         return self.error is not None or self._end is not None
 
     @property
-    def usage(self) -> Usage:
-        """The answer's usage; empty before its end."""
-        return Usage() if self._end is None else self._end.usage
-
-    @property
     def encoders(self) -> Sequence[Encode]:
         """One encoder, because there is one answer."""
         return (self.encode,)

@@ -221,7 +221,6 @@ class BackgroundResponses:
             cause=None if error is None else error.cause,
             seconds=self._clock.seconds() - job.began_seconds,
             model=encoder.model,
-            usage=encoder.usage,
             stats=job.stats,
         )
 

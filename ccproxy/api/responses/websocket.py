@@ -38,7 +38,7 @@ from ccproxy.core.errors import (
     InvalidRequest,
     StorageFailed,
 )
-from ccproxy.core.stream import Event, Finished, Usage
+from ccproxy.core.stream import Event, Finished
 from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.error_formats import socket_error
@@ -253,7 +253,6 @@ class ResponseSocket:
         stats: AnswerStats,
         began_seconds: float,
     ) -> None:
-        usage = turn.encoder.usage if turn is not None else Usage()
         seconds = self._clock.seconds() - began_seconds
         model = turn.encoder.model if turn is not None else ""
         evolve(self._identity, id=identifier).ended(
@@ -262,6 +261,5 @@ class ResponseSocket:
             cause=cause,
             seconds=seconds,
             model=model,
-            usage=usage,
             stats=stats,
         )

@@ -1,7 +1,7 @@
 """The real HTTP server, in front of a backend under the test's control."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,15 @@ from tests.support.server import KEY, chat_body
 
 _REACTOR: Any = reactor
 AUTHORIZATION = f"Bearer {KEY}"
+# The shortest request of each API, by path.
+BODIES: Mapping[str, Mapping[str, Any]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hello"}]},
+    "/v1/responses": {"input": "hello"},
+    "/v1/messages": {
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "hello"}],
+    },
+}
 
 
 @define(eq=False)

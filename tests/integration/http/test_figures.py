@@ -1,7 +1,7 @@
 """Metrics and usage, over HTTP."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.test.requesthelper import DummyRequest
 
 from ccproxy.api.admin.routes import is_local
-from ccproxy.core.errors import Overloaded
+from ccproxy.core.blocks import Block, thinking_block
+from ccproxy.core.errors import Cause, ClaudeFailed, Overloaded
 from ccproxy.core.stream import (
+    ContentBlockStart,
     Event,
     Failed,
     Finished,
+    InputJSONDelta,
+    MessageStart,
+    ThinkingDelta,
     Usage,
 )
 from ccproxy.server.metrics import UsageRecorder
@@ -33,7 +38,7 @@ from ccproxy.store.engine import sqlite_url
 from ccproxy.store.store import Store
 from ccproxy.web.access import key_id
 from ccproxy.web.observer import RequestOutcome
-from tests.integration.http.conftest import HTTP, chat_bytes
+from tests.integration.http.conftest import BODIES, HTTP, chat_bytes
 from tests.support.backend import ScriptedBackend, ScriptedRequest, site, started
 from tests.support.server import KEY
 from tests.support.waiting import until
@@ -109,6 +114,54 @@ async def test_messages_are_counted_like_chats(http: HTTP, stream: bool) -> None
     body = {"messages": [message], "max_tokens": 9, "stream": stream}
     await treq.content(await http.request("POST", "/v1/messages", json=body))
     assert await counted(http) == {"POST /messages|test-model|200|stop": 1}
+
+
+CALL = Block.make("tool_use", at="", id="toolu_1", name="f", input={})
+# Where an answer can be cut.
+CUT: Sequence[Sequence[Event]] = [
+    (),
+    started("half")[1:],
+    (ContentBlockStart(thinking_block("", "")), ThinkingDelta("half")),
+    (ContentBlockStart(CALL), InputJSONDelta('{"a":')),
+]
+ERRORS = [Overloaded("x"), ClaudeFailed("x", cause=Cause.CONNECTION_LOST)]
+REPORTED = Usage(input_tokens=5, cache_read_tokens=7, output_tokens=1)
+
+
+async def tokens(http: HTTP) -> dict[str, float]:
+    """The tokens, by kind."""
+    text = await (await http.request("GET", "/metrics")).text()
+    line = r'^ccproxy_tokens_total{kind="(\w+)",model="test-model"} (.*)$'
+    found = re.findall(line, text, re.MULTILINE)
+    return {kind: float(count) for kind, count in found if float(count)}
+
+
+@ensureDeferred
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_cut_answer_is_counted_with_the_tokens_that_were_reported(
+    http: HTTP, path: str, stream: bool
+) -> None:
+    cuts = [(*blocks, Failed(error)) for blocks in CUT for error in ERRORS]
+    for cut in cuts:
+        told = (MessageStart("test-model", REPORTED), *cut)
+        http.backend.asked = lambda ask, told=told: ask.tell(*told)
+        body = {**BODIES[path], "stream": stream}
+        await treq.content(await http.request("POST", path, json=body))
+    once = {"input": 5, "cache_read": 7, "output": 1}
+    assert await tokens(http) == {k: n * len(cuts) for k, n in once.items()}
+
+
+@ensureDeferred
+async def test_the_tokens_of_a_client_that_hangs_up_are_counted(http: HTTP) -> None:
+    begun = MessageStart("test-model", REPORTED)
+    http.backend.asked = lambda ask: ask.tell(begun, *SAID[1:])
+    client = await http.connect()
+    client.send(chat_bytes("hello", stream=True, n=2))
+    await client.expect(b"Hi.")
+    client.abort()
+    await until(lambda: http.backend.asks[0].cancelled)
+    assert await tokens(http) == {"input": 10, "cache_read": 14, "output": 2}
 
 
 @ensureDeferred

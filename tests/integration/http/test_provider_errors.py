@@ -1,8 +1,6 @@
 """What the provider refuses, in each API: before the first token and behind it."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -22,19 +20,11 @@ from ccproxy.core.errors import (
     TimedOut,
 )
 from ccproxy.core.stream import Failed
-from tests.integration.http.conftest import HTTP
+from tests.integration.http.conftest import BODIES, HTTP
 from tests.support.backend import started
 from tests.support.server import events
 from tests.support.waiting import until
 
-BODIES: Mapping[str, Mapping[str, Any]] = {
-    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hello"}]},
-    "/v1/responses": {"input": "hello"},
-    "/v1/messages": {
-        "max_tokens": 9,
-        "messages": [{"role": "user", "content": "hello"}],
-    },
-}
 # The error; the status and the type in Anthropic's format.
 REFUSALS = [
     (ContextLengthExceeded("x", param="p"), 400, "invalid_request_error"),
