@@ -1,4 +1,4 @@
-"""The state of the CLI and of its login, from what the CLI has reported. Pure."""
+"""The state of the CLI and of its login, from the CLI's reports. Pure."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def cli_status(
     can_start: bool,
     why_not: str,
 ) -> Status:
-    """Make the status.
+    """Collect the status.
 
     Args:
         known: the CLI's answer to its last initialization; None: there was none.
@@ -34,7 +34,7 @@ def cli_status(
     mode = ComposeMode.NATIVE if decision.is_native else ComposeMode.BODY
     return Status(
         answers=known is not None and can_start and not why_not,
-        # Until 2.1.280, only the requests of a CLI name its version.
+        # Before 2.1.280, only the CLI's requests to the provider name its version.
         version=(known and known.claude_code_version) or found.version,
         is_logged_in=known is not None and account.is_logged_in,
         login=account.source,

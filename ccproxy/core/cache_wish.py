@@ -10,7 +10,7 @@ class CacheWish:
     """A client's options for the breakpoints of one request.
 
     Attributes:
-        ttl: the time to live of the breakpoints; None: the operator's choice.
+        ttl: the time to live of the cached prefixes; None: the operator's choice.
         mode: ``implicit``: a breakpoint at the end besides the client's breakpoints, if
             the provider takes one more; ``explicit``: the client's breakpoints only;
             None: a breakpoint at the end only if the client sets no breakpoints.

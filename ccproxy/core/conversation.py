@@ -7,7 +7,8 @@ from attrs import evolve
 from ccproxy.core.blocks import Block, Text
 from ccproxy.core.messages import MessagesRequest
 
-# Of the system prompt and of each block. A whole image would take milliseconds.
+# The characters of the system prompt and of each block that are hashed. A whole image
+# would take milliseconds.
 _READ_CHARACTERS = 2**16
 _DIGEST_BYTES = 8
 
@@ -20,9 +21,9 @@ def with_conversation(request: MessagesRequest, owner: str) -> MessagesRequest:
 def conversation_id(request: MessagesRequest, owner: str) -> str:
     """The id of a request's conversation.
 
-    It is the id of the stored conversation that the client names, or else a hash of
-    what all requests of a conversation have: the key, the system prompt and the first
-    message of the user. The text cannot be read from the hash.
+    This is the id of the stored conversation that the client names. Without one, it is
+    a hash of what all requests of a conversation have in common: the key, the system
+    prompt and the first message of the user. The text cannot be read from the hash.
 
     Args:
         request: the whole request.

@@ -2,7 +2,7 @@
 
 A single call of a regular expression or of a decoder holds the GIL until it returns.
 Each call in this module reads a limited part of the text. The exception is a run
-without quotes and backslashes, which is read at the speed of memory.
+without quotes and backslashes, which is read at memory speed.
 """
 
 import re
@@ -16,7 +16,7 @@ _QUOTE = b'"'
 
 
 def _pieces(json: bytes) -> Iterator[tuple[int, int, int]]:
-    """For each string: the start of the text before it, its start and its end."""
+    """For each string: where the text before it, the string and the rest begin."""
     place, length = 0, len(json)
     while place < length:
         begin = json.find(_QUOTE, place)

@@ -6,7 +6,7 @@ A name has 1 to 128 letters, digits, _ and -. Arguments are a JSON object:
 arguments                             object
 ====================================  =============================================
 the JSON of an object                 that object
-a JSON string that holds such JSON    that object: some clients encode twice
+a JSON string with such a JSON text   that object: some clients encode twice
 ``null``, or white space              ``{}``
 any other text                        ``{"arguments": "…"}``, with that text
 ====================================  =============================================
@@ -62,7 +62,7 @@ def arguments_object(text: str) -> tuple[Raw, bool]:
 
 
 def given_arguments(call: ToolUse) -> str:
-    """The arguments that a call's block started with, as JSON; empty: ``{}``.
+    """The arguments in the start of a call's block, as JSON; an empty text for ``{}``.
 
     In a stream, a call starts with ``{}``, and deltas add its arguments.
     """

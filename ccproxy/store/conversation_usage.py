@@ -1,6 +1,7 @@
-"""The usage of conversations: one row for the whole life of each. The functions block.
+"""The usage of conversations: one row for each conversation.
 
 Clients determine how many conversations there are, so the number of rows is limited.
+The functions block the calling thread.
 """
 
 from collections.abc import Mapping
@@ -16,18 +17,19 @@ from ccproxy.core.usage import UsageKey, UsageTotals
 from ccproxy.store.schema import conversation_usage
 
 MOST_CONVERSATIONS = 10_000
-# An estimate of a row, for `--keep-size`.
+# The estimated size of a row, for `--keep-size`.
 ROW_BYTES = 200
 
 
 @frozen
 class ConversationUsage:
-    """What a conversation has used.
+    """The usage of one conversation.
 
     Attributes:
         key: the id of the client's key.
         client: the family of the client program.
         used_seconds: Unix time of the last answer.
+        totals: the sums over all answers.
     """
 
     key: str
@@ -43,7 +45,7 @@ class ConversationUsage:
 def write_conversations(
     connection: Connection, used: Mapping[str, ConversationUsage]
 ) -> None:
-    """Add usage to conversations, and delete the rows that are too many."""
+    """Add usage to conversations, and delete the oldest rows above the limit."""
     is_sqlite = connection.dialect.name == "sqlite"
     insert = (sqlite if is_sqlite else postgresql).insert
     known = conversation_usage.c
@@ -90,9 +92,9 @@ def delete_conversation_usage(connection: Connection, identifier: str) -> None:
 def read_conversations(
     connection: Connection, since_day: str
 ) -> tuple[tuple[UsageKey, UsageTotals], ...]:
-    """The conversations that were used since a day, the last used one first.
+    """The usage of conversations that were used since a day, the latest first.
 
-    There are none if the database's schema is too old to have the table.
+    The result is empty if the database's schema is too old to have the table.
     """
     if not inspect(connection).has_table(conversation_usage.name):
         return ()
@@ -107,7 +109,7 @@ def read_conversations(
 
 
 def totals_of(row: Row[Any]) -> UsageTotals:
-    """The totals in a row of one of the tables of usage."""
+    """The totals in a row of a usage table."""
     tokens = Usage(
         input_tokens=row.input_tokens,
         cache_read_tokens=row.cache_read_tokens,

@@ -24,7 +24,7 @@ _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _ASSISTANT, _USER = "assistant", "user"
 # The end of errors about calls and results that do not match.
 REPAIR = "; the server's option --repair-histories mends such a conversation"
-# Stands for a missing id of a call or result. No client's id contains a NUL.
+# The placeholder for a missing id of a call or result. No client's id contains a NUL.
 NO_ID = "\0"
 
 

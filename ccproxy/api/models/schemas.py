@@ -29,7 +29,7 @@ _PARAMETERS = (
 
 
 class ModelAbilities(msgspec.Struct, frozen=True):
-    """What every model can do, under Mistral's names."""
+    """The abilities of every model, under Mistral's names."""
 
     completion_chat: bool = True
     function_calling: bool = True

@@ -4,12 +4,12 @@
 the provider's tool   ``action`` of the ``web_search_call``
 ====================  =======================================================
 ``web_search``        ``search``, with the query; with the pages that were
-                      found if the client's ``include`` asks for them
+                      found if the client's ``include`` asks for pages
 ``web_fetch``         ``open_page``, with the address
 ====================  =======================================================
 
-An item is done before the next is added. If the model makes several calls before the
-first result, the later ones wait.
+An item is completed before the next item is added. If the model makes several calls
+before the first result, the items of the later calls wait.
 
 Source: ``WebSearchToolCall`` and ``ResponseWebSearchCall…Event`` in OpenAI's document.
 """

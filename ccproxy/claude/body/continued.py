@@ -1,7 +1,8 @@
 """Continues the body of an answer that the provider has paused. Pure.
 
-The provider pauses an answer (``pause_turn``) if its own tools take long. The same
-request with the content so far as the assistant's last message continues the answer.
+The provider pauses an answer (``pause_turn``) if its own tools take long. To
+continue the answer, the same request is sent again, with the content so far as a last
+message of the assistant.
 
 Source: rule 34 of the Messages API.
 """
@@ -35,9 +36,9 @@ def continued(
         used_tokens: the output tokens so far, which count towards ``max_tokens``.
 
     Returns:
-        None if the answer cannot be continued: it does not end in a block of one of the
-        provider's tools, so that the provider would take it for a prefill; or no tokens
-        are left.
+        The body, or None if the answer cannot be continued. One reason is that no
+        tokens are left. The other is that the answer does not end in a block of one of
+        the provider's tools: the provider would take it for a prefill.
     """
     # The provider refuses blank text, even if the model has made it.
     kept = [b for b in content if not _is_blank(b)]
@@ -50,7 +51,7 @@ def continued(
             return None
         thinking = fields.get(_THINKING, Raw(b"{}"))
         budget = msgspec.json.decode(thinking, type=_Thinking).budget_tokens
-        # With a budget, the provider refuses a smaller limit.
+        # The provider refuses a limit that is not larger than the thinking budget.
         fields[_MAX_TOKENS] = Raw(_encode(max(left, budget + 1)))
     turn = {"role": "assistant", "content": [Raw(block.raw) for block in kept]}
     before = bytes(fields["messages"]).rstrip()[:-1]

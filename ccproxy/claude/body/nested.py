@@ -3,10 +3,10 @@
 =================================  ==============================================
 part of an inner block             what the proxy does
 =================================  ==============================================
-blank text                         leaves it out; a document or search result that
-                                   has nothing else is left out, too
+blank text                         leaves it out; a document or search result with
+                                   blank text only is left out, too
 breakpoint                         moves it to the outer block
-JSON that the CLI changes          sends it (see `ccproxy.claude.body.numbers`)
+JSON that the CLI changes          sends the block (see `ccproxy.claude.body.numbers`)
 =================================  ==============================================
 
 All of these are reported.

@@ -1,9 +1,10 @@
 """Names the beginnings of a request that the prompt cache keeps. Pure.
 
-Requests with the same name for a beginning read what one of them has written. Three
-beginnings end at a breakpoint: the system prompt with the tools, the previous question,
-and the whole request. What loses the cache of the messages is a part of the name of the
-last two.
+If two requests have the same name for a beginning, one of them can read what the other
+has written. Three beginnings end at a breakpoint: the system prompt with the tools, the
+request up to the previous question, and the whole request. The names of the last two
+also contain a hash of the settings, because a changed setting invalidates the cached
+messages.
 
 Source: rules 44 and 45 of the Messages API.
 """
@@ -26,9 +27,9 @@ class Digests:
     """The hashes of a conversation at its breakpoints.
 
     Attributes:
-        start: of the system prompt and the tools.
-        asked: at the end of the previous question; empty: there is none.
-        whole: at the end.
+        start: the hash of the system prompt and the tools.
+        asked: the hash up to the end of the previous question; empty: there is none.
+        whole: the hash of the whole conversation.
     """
 
     start: str
@@ -48,7 +49,7 @@ def cached_prefixes(
     """The names of the beginnings that are long enough to be cached, longest first.
 
     Args:
-        digests: the conversation's.
+        digests: the hashes of the conversation.
         model: the model's name.
         system: the system prompt.
         tools: all tools.

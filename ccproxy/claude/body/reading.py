@@ -83,15 +83,16 @@ def read_request(
 
 
 def distinct_system_prompt(text: str) -> str:
-    """The text, changed where the CLI would take it for a text of its own.
+    """Change a text that the CLI would take for one of its own texts.
 
-    An attribution or identity would replace the CLI's own: a line break before it
-    prevents this. The CLI leaves out a line that is its mark: backquotes prevent this.
+    An attribution or identity would replace the CLI's attribution or identity. A line
+    break before the text prevents this. The CLI removes a line that consists of
+    `_MARK`. Backquotes around the mark prevent this.
     """
     is_line = "\n" not in text
     if text.startswith(_ATTRIBUTION) or (is_line and text.startswith(_IDENTITIES)):
         return f"\n{text}"
-    # The search is slow only in a text that has the mark.
+    # The regular expression is slow, so it is only used if the text has the mark.
     return _MARK_LINE.sub(r"\1`\2`\3", text) if _MARK in text else text
 
 

@@ -4,9 +4,9 @@
 ``--server-tools``     tool of the request to the provider
 =====================  ==============================================================
 ``web_search``         ``web_search``, if the client asks for web search
-``web_fetch``          ``web_fetch`` with it: OpenAI's search opens pages, too
-``code_execution``     none of its own: the model may filter what it finds by code.
-                       Otherwise both tools may be called by the model only
+``web_fetch``          also ``web_fetch``: OpenAI's search opens pages, too
+``code_execution``     no further tool, but the model's code may call both tools, to
+                       filter the results. Otherwise only the model itself may
 =====================  ==============================================================
 
 The version of a tool is the newest that the model and the provider's host take. If the
@@ -38,7 +38,7 @@ def server_tools(
     allowed: Collection[str],
     notes: Notes,
 ) -> list[Tool]:
-    """The tools for the client's wish for web search; empty: there is none.
+    """The tools for the client's wish for web search; empty: there are none.
 
     Args:
         request: the client's request.

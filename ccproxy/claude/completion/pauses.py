@@ -3,16 +3,17 @@
 =====================  ==============================================================
 event                  what is passed on
 =====================  ==============================================================
-the first start of a   the event
-message
-a later one            nothing: the message goes on
+the first              the event
+``MessageStart``
+a later                nothing: the message goes on
+``MessageStart``
 an event of a block    the event, with the number of the block in the whole message
 the end ``pause_turn`` nothing: `Pauses.body` is the request that continues the
                        answer; after `MOST_PAUSES`, the event
 any other end          the event, with the usage of this part only
-``Restarted``          the event in the first part. In a later part nothing if no
-                       block was passed on, else a failure: the earlier parts cannot
-                       be declared void
+``Restarted``          in the first part: the event. In a later part: nothing if no
+                       block of this part was passed on, else a failure, because the
+                       earlier parts cannot be declared void
 =====================  ==============================================================
 
 Source: rule 34 of the Messages API.
@@ -41,7 +42,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
 )
 
-# How often one answer is continued.
+# How often an answer may be continued.
 MOST_PAUSES = 10
 _PAUSED = "pause_turn"
 _NUMBERED = (
@@ -62,8 +63,8 @@ class Pauses:
         body: the body of the request.
 
     Attributes:
-        body: the body of the next request; the body of the last one, unless `filter`
-            has just taken a pause.
+        body: the body of the next request if the answer is paused; otherwise the body
+            of the last request.
         is_paused: whether the answer was paused, and `body` continues it.
     """
 

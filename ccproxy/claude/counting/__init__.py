@@ -1,1 +1,1 @@
-"""Counts the tokens of a request without a call of the model."""
+"""Counts the tokens of a request without calling the model."""

@@ -1,8 +1,8 @@
 """The texts of a request for the provider's counter, and an estimate of the rest. Pure.
 
-The CLI can have one text counted as one message of the user. For a request that is such
-a message, the count is exact. For any other request, all its texts are joined to one
-text, and these tokens are added:
+The CLI can ask the provider to count a text as one message of the user. If a request is
+one such message, the count is exact. For any other request, all its texts are joined
+into one text, and these tokens are added to its count:
 
 =====================  =============================================================
 a further message      4: its role
@@ -108,7 +108,7 @@ def countable(request: MessagesRequest) -> Countable:
 
 
 def _only_text(request: MessagesRequest) -> str | None:
-    """The text of a request that is one message of text; None: it is not."""
+    """The text if the request is a single message with one text; otherwise None."""
     is_plain = not (request.system or request.tools or request.output_schema)
     if not is_plain or request.thinking is not None or len(request.messages) != 1:
         return None
@@ -136,7 +136,7 @@ class _Found:
     """The texts of a request.
 
     Attributes:
-        references: the names of tools that the model has found by a search.
+        references: the names of the tools that the model has found by tool search.
     """
 
     texts: list[str] = field(factory=list)

@@ -1,7 +1,7 @@
-"""Has tokens counted by workers, and remembers the counts.
+"""Counts tokens with the workers' help, and remembers the counts.
 
-A count waits in the pool's queue like any request, and takes a worker for some tens of
-milliseconds. If there is no count of the provider's, the count is an estimate.
+A count waits in the pool's queue like any request, and occupies a worker for some tens
+of milliseconds. If the provider does not count, the result is an estimate.
 """
 
 from collections import OrderedDict
@@ -59,7 +59,7 @@ class PendingCount(PoolClient):
 
     @override
     def start(self, worker: Worker, served: Served) -> None:
-        """Have a worker count."""
+        """Let a worker count."""
         self._begin(worker, served)
         counting = Deferred.fromCoroutine(worker.count(self._text, self._for_model))
         counting.addCallbacks(self._counted, self._not_counted)
@@ -128,7 +128,7 @@ class TokenCounter:
         counted = await self._read(request)
         if not counted.text or not uses_cli:
             return _estimated(counted)
-        # The CLI would count a text that it takes for its own in another form.
+        # The CLI counts a text in another form if it takes the text for its own.
         text = distinct_system_prompt(counted.text)
         key = blake2b(f"{owner}\0{model}\0{text}".encode()).digest()
         tokens = self._known.get(key)

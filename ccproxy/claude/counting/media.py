@@ -15,7 +15,7 @@ from msgspec import Raw
 _PIXELS_PER_TOKEN = 750
 _LARGEST_IMAGE = 1_600
 _PAGE = 2_300
-# A page's object; `/Pages` is the tree of them.
+# The object of a page; `/Pages` is the tree of the pages.
 _PAGE_OBJECT = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 # The start of a JPEG segment with the size of the image: SOF0 to SOF15, without DHT,
 # JPG and DAC.

@@ -17,7 +17,7 @@ from ccproxy.core.stream import Event, Failed, Finished, TextDelta
 
 
 class ScriptedAnswer(Enum):
-    """An answer of the scripted API to the next request; `TEXT` to all others.
+    """The scripted API's answer to the next request; all others get `TEXT`.
 
     ===========  ==================================================================
     TEXT         one word
@@ -43,7 +43,7 @@ class ScriptedAnswer(Enum):
     SCHEMA = auto()
 
 
-# The CLI replaces this message of the provider by its own words, without the numbers.
+# The CLI replaces this message of the provider with its own text, without the numbers.
 TOO_LONG_MESSAGE = "prompt is too long: 222222 tokens > 200000 maximum"
 
 
@@ -70,7 +70,7 @@ class ScriptedUpstream(Protocol):
 
 @frozen
 class Exchange:
-    """One question, and what became of it.
+    """One question, the requests that it caused, and the answer.
 
     Attributes:
         bodies: the requests that arrived at the API.
@@ -93,7 +93,7 @@ class Exchange:
 
 
 class Bench:
-    """Starts a CLI and asks it; starts another one where the first is lost.
+    """Asks a CLI; if its process is lost, starts another process for the next question.
 
     Args:
         launch: how the CLI is started, with the scripted API's URL and no login.
@@ -101,7 +101,7 @@ class Bench:
         upstream: the scripted API, which is listening.
 
     Attributes:
-        launch: changed if the CLI does not know an option.
+        launch: as given, or without the error log if the CLI does not know its option.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Bench:
         self._kept: dict[str, Exchange] = {}
 
     async def open(self) -> InitializeAnswer:
-        """Start the CLI, without the error log if it does not know that option.
+        """Start the CLI, without the error log if the CLI does not know its option.
 
         Raises:
             ClaudeUnavailable: the binary is too old, or not the CLI.
@@ -132,7 +132,7 @@ class Bench:
     async def ask(
         self, body: ComposedBody, answer: ScriptedAnswer = ScriptedAnswer.TEXT
     ) -> Exchange:
-        """Ask; returns when the process can be asked again, or is lost."""
+        """Ask a question; returns when the process can be asked again, or is lost."""
         worker, settled = await self._ready()
         self.upstream.answer_next(answer)
         before = len(self.upstream.bodies)
@@ -144,7 +144,7 @@ class Bench:
         return Exchange(bodies, listener.events, end, is_ready)
 
     async def ask_once(self, key: str, body: ComposedBody) -> Exchange:
-        """As `ask`, for a question whose result several checks read."""
+        """Ask once for each key; later calls return the first call's result."""
         if key not in self._kept:
             self._kept[key] = await self.ask(body)
         return self._kept[key]
@@ -175,7 +175,7 @@ class Bench:
         return self._worker
 
     async def _ready(self) -> "tuple[Worker, Deferred[bool]]":
-        """A ready worker, and the news whether it is ready after the next question."""
+        """A ready worker; the Deferred: whether it is ready after the next question."""
         worker = self._worker
         if worker is None or not worker.is_ready:
             await self.close()

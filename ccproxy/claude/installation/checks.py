@@ -1,8 +1,8 @@
 """The checks of body mode: one function for each behaviour of the contract.
 
-A check returns the difference that it has found, one clause, or an empty text. One
-process gets the questions of all checks, because a question must contain nothing of the
-questions before it.
+A check returns the difference that it found as one clause, or an empty text if there is
+none. All checks ask the same process, to find out whether a question contains anything
+of the questions before it.
 
 Source: docs/claude-cli-protocol.md, "Body mode", "One question" and "Ends".
 """
@@ -62,7 +62,7 @@ QUESTIONS = (_question(1, "claude-opus-4-6"), _question(2, "claude-sonnet-4-5"))
 
 
 def _plain(text: str, **fields: object) -> ComposedBody:
-    """A question whose messages, without ``fields``, are the CLI's own."""
+    """A question with these fields; the CLI makes the messages if they are not set."""
     return ComposedBody(
         model="claude-sonnet-4-5",
         system="This is a check of the CLI.",
@@ -78,7 +78,7 @@ def _set(text: str, **fields: object) -> ComposedBody:
     return _plain(text, messages=messages, max_tokens=_FEW_TOKENS, **fields)
 
 
-# What arrives of the two questions. Pure.
+# Compare `QUESTIONS` with the requests that arrive. Pure.
 
 
 def difference_of_bodies(bodies: Sequence[Mapping[str, Any]]) -> str:
@@ -92,7 +92,7 @@ def difference_of_bodies(bodies: Sequence[Mapping[str, Any]]) -> str:
 
 
 def difference_of_models(bodies: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the model of a question has not arrived."""
+    """The difference if the model of a question has not arrived."""
     for question, body in zip(QUESTIONS, bodies, strict=False):
         if body.get("model") != question.model:
             return "the model differs"
@@ -100,7 +100,7 @@ def difference_of_models(bodies: Sequence[Mapping[str, Any]]) -> str:
 
 
 def difference_of_systems(bodies: Sequence[Mapping[str, Any]]) -> str:
-    """Whether a system prompt has not arrived, or that of another question has."""
+    """The difference if a system prompt has not arrived, or another question's has."""
     for question, body in zip(QUESTIONS, bodies, strict=False):
         system = body.get("system")
         texts = _texts(system if isinstance(system, list) else [])
@@ -133,7 +133,7 @@ async def _bodies(bench: Bench) -> Sequence[Mapping[str, Any]]:
 
 
 async def _own(bench: Bench) -> tuple[str, Exchange]:
-    """The text of a question for which nothing is set, and the question."""
+    """Ask a question for which nothing is set; returns its text and the exchange."""
     path = Path(bench.launch.environment["HOME"], "ccproxy-check.txt")
     # Too small to block the reactor.
     path.write_text(_CONTENT)
@@ -172,7 +172,7 @@ async def verbatim_text(bench: Bench) -> str:
 
 
 async def settings_undone(bench: Bench) -> str:
-    """A question for which nothing is set has nothing of the question before."""
+    """A question for which nothing is set has no fields of the question before."""
     _, exchange = await _own(bench)
     wanted: Mapping[str, Any] = msgspec.json.decode(QUESTIONS[-1].json)
     for body in exchange.bodies:
@@ -195,7 +195,7 @@ async def rewind(bench: Bench) -> str:
 
 
 async def one_request(bench: Bench) -> str:
-    """A question is one request, also if its answer calls a tool."""
+    """A question is one request, even if its answer calls a tool."""
     asked = await _two(bench)
     count = sum(len(exchange.bodies) for exchange in asked)
     if count != len(QUESTIONS):
@@ -264,7 +264,7 @@ async def error_log(bench: Bench) -> str:
     if not isinstance(exchange.end, Failed):
         return "an error of the provider is not reported"
     if TOO_LONG_MESSAGE not in exchange.end.error.message:
-        return "the provider's message is not in it"
+        return "the error does not contain the provider's message"
     return ""
 
 
@@ -301,7 +301,7 @@ def _without_cli_fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: body.get(name) for name in ("model", "messages", "max_tokens")}
 
 
-# In this order: first the checks on which it depends how requests are sent.
+# Run in this order. The first checks decide how requests are sent.
 CHECKS: Mapping[str, Check] = {
     check.__name__: check
     for check in (

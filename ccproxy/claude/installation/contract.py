@@ -1,4 +1,4 @@
-"""What the proxy relies on about the CLI, as data. Pure.
+"""The behaviours of the CLI that the proxy relies on, as data. Pure.
 
 Each behaviour has a check (`ccproxy.claude.installation.checks` and
 `ccproxy.claude.native.checks`). ``ccproxy conformance`` runs all checks; a server runs
@@ -38,7 +38,7 @@ class Reaction(Enum):
     FAILS = "fails"
 
 
-# A request must not be sent before these behaviours are known.
+# No request is sent before the checks of behaviours with these reactions are done.
 DECISIVE = frozenset({Reaction.REFUSED, Reaction.NATIVE})
 
 
@@ -48,7 +48,7 @@ class Behaviour:
 
     Attributes:
         name: for results, logs and metrics.
-        what: the behaviour, as a sentence without its end.
+        what: the behaviour, as a sentence without a full stop.
         loss: what a client or the operator loses without it.
         since: the first version that is known to have it.
         section: the section of the source that explains it.
@@ -96,7 +96,7 @@ CONTRACT: tuple[Behaviour, ...] = (
     ),
     Behaviour(
         name="settings_undone",
-        what="a setting keeps no trace after it was set back",
+        what="a setting leaves no trace after it was reset",
         loss="fields of one client are sent with the question of another",
         section="Input",
         reaction=Reaction.NATIVE,
@@ -110,7 +110,7 @@ CONTRACT: tuple[Behaviour, ...] = (
     ),
     Behaviour(
         name="one_request",
-        what="a question is one request, also if the answer calls a tool",
+        what="a question is one request, even if the answer calls a tool",
         loss="the CLI repeats the request, and each one is charged",
         section="Tools",
         reaction=Reaction.NATIVE,
@@ -248,13 +248,15 @@ def first_with(reaction: Reaction, missing: Iterable[str]) -> str | None:
 
 
 class Standing(Enum):
-    """How a version stands to the contract.
+    """Whether a version fulfils the contract.
+
+    A version need not have behaviours that are newer than itself.
 
     ===========  ==================================================================
     UNCHECKED    not all quick checks are done
-    TESTED       it has all behaviours, and the tests were run with it or a later one
-    NEWER        it has all behaviours, and is newer than all versions of the tests
-    FALLS_SHORT  it lacks a behaviour
+    TESTED       it fulfils the contract, and is not newer than `NEWEST_TESTED`
+    NEWER        it fulfils the contract, and is newer, or its version is not known
+    FALLS_SHORT  it lacks a behaviour that it should have
     ===========  ==================================================================
     """
 
@@ -267,7 +269,7 @@ class Standing(Enum):
 def standing(
     version: str | None, missing: Iterable[str], *, is_complete: bool
 ) -> Standing:
-    """How a version stands to the contract.
+    """Whether a version fulfils the contract; see `Standing`.
 
     Args:
         version: the version; None: not known.

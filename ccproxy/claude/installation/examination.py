@@ -1,4 +1,4 @@
-"""The binary that is examined, and what examines it and stores the result."""
+"""The interfaces to examine a CLI binary and to store the result."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class BinaryID(msgspec.Struct, frozen=True):
     """Identifies a binary; a replaced or updated file has another id.
 
     Attributes:
-        path: with all symbolic links followed.
+        path: the absolute path, with all symbolic links followed.
         size: in bytes.
         modified_ns: modification time, Unix time in nanoseconds.
     """
@@ -54,7 +54,7 @@ class Prober(Protocol):
 
         Raises:
             ClaudeUnavailable: the binary is too old, or not the CLI.
-            CCProxyError: there was no result.
+            CCProxyError: the examination had no result.
         """
 
 
@@ -65,4 +65,4 @@ class ProbeResults(Protocol):
         """The stored result of a binary; None: there is none."""
 
     def save(self, binary: BinaryID, result: ProbeResult) -> None:
-        """Store a result; failures are ignored."""
+        """Store a result; a failure is not raised."""

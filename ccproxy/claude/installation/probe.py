@@ -1,6 +1,6 @@
 """Examines a CLI with the contract's quick checks, in a process of its own.
 
-First come the checks on which it depends how requests are sent, which take 0.9 s. The
+The decisive checks come first and take 0.9 s: they decide how requests are sent. The
 other checks follow in the background. A check that fails is repeated once, because a
 loaded machine can be too slow for it.
 """

@@ -19,8 +19,8 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
     Attributes:
         version: the CLI's version; None: it is not known.
-        findings: for each checked behaviour of the contract: the difference that was
-            found, one clause; empty: the CLI has the behaviour.
+        findings: the difference that was found, as one clause, by the name of each
+            checked behaviour; empty: the CLI has the behaviour.
         has_error_log: whether the CLI knows the option of the error log.
     """
 
@@ -45,7 +45,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
     @property
     def standing(self) -> Standing:
-        """How the version stands to the contract."""
+        """Whether the version fulfils the contract."""
         return standing(self.version, self.missing, is_complete=self.is_complete)
 
     def first(self, reaction: Reaction) -> str:

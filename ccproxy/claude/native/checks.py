@@ -1,7 +1,7 @@
 """The checks of native mode: one function for each behaviour of the contract.
 
-A check returns the difference that it has found, one clause, or an empty text. Each
-starts a process of its own, as a request of native mode does.
+A check returns the difference that it found as one clause, or an empty text if there is
+none. Each check starts its own process, as each request of native mode does.
 
 Source: docs/claude-cli-protocol.md, "History" and "Tools".
 """
@@ -135,7 +135,7 @@ async def native_history(bench: NativeBench) -> str:
 
 
 async def native_tools(bench: NativeBench) -> str:
-    """The client's tool is offered under its name, and a call of it arrives."""
+    """The client's tool is offered under its name, and a call to it arrives."""
     exchange = await _call(bench)
     if exchange.error:
         return exchange.error

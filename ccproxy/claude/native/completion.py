@@ -38,7 +38,7 @@ class NativeCompletion(PendingAnswer[Session]):
     """One request; `NativePool.ask` returns it.
 
     Attributes:
-        prompt: the request in the form in which the CLI gets it.
+        prompt: the request as it is sent to the CLI.
     """
 
     def __init__(

@@ -1,17 +1,17 @@
 """Lets requests with the same beginning wait for the first of them.
 
-The provider can read a beginning from its prompt cache only when the answer to the
-request that writes it has begun (rule 45). If requests of one client with the same long
-beginning come at once, each of them would pay for writing it.
+A request writes its beginning to the provider's prompt cache. Other requests can read
+it only when the answer to the writing request has begun (rule 45). If a client sends
+several requests with the same long beginning at once, it pays for each write.
 
-=========  ======================================================================
-unknown    no request has written it: the next request goes, and writes it
-written    a request that writes it has been sent: others wait for its answer
-known      its answer has begun: requests go at once, until the cache forgets it
-=========  ======================================================================
+=============  ==================================================================
+not cached     the next request is sent at once, and writes the beginning
+being written  other requests wait until the answer to the writing request begins
+cached         requests are sent at once, until the provider's cache expires
+=============  ==================================================================
 
-If the writing request fails or is cancelled before its answer begins, the next one
-writes. No request waits longer than ``--cache-wait``.
+If the writing request fails or is cancelled before its answer begins, the next request
+writes the beginning. No request waits longer than ``--cache-wait``.
 """
 
 from collections import OrderedDict
@@ -22,13 +22,19 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.claude.pool.requests import PoolClient
 
-# The most beginnings that are known; the oldest are forgotten first.
+# The most beginnings that are remembered; the oldest are forgotten first.
 _MOST_KNOWN = 4096
 
 
 @define(eq=False)
 class _Entry:
-    """A request that is sent or waits; its prefixes, and how long they are cached."""
+    """A request that waits or was sent.
+
+    Attributes:
+        prefixes: its prefixes.
+        seconds: how long the provider caches them.
+        timer: the time limit of a request that waits.
+    """
 
     prefixes: Sequence[str]
     seconds: float
@@ -55,7 +61,7 @@ class PrefixGate:
         self._wait_seconds = wait_seconds
         self._entries: dict[PoolClient, _Entry] = {}
         self._writers: dict[str, PoolClient] = {}
-        # Until when a prefix is cached.
+        # The time at which each cached prefix expires.
         self._known: OrderedDict[str, float] = OrderedDict()
 
     @property
@@ -70,8 +76,8 @@ class PrefixGate:
 
         Args:
             client: the request.
-            prefixes: the keys of its beginnings that are cached, the longest first;
-                those too short to pay for a wait are left out.
+            prefixes: the names of its beginnings that are long enough to be cached,
+                the longest first.
             cached_seconds: how long the provider keeps what the request writes.
         """
         if not prefixes or not self._wait_seconds:
@@ -112,7 +118,7 @@ class PrefixGate:
                 self._go(client, entry)
 
     def _must_wait(self, entry: _Entry) -> bool:
-        """Whether the longest prefix that anybody knows is being written."""
+        """Whether a prefix is being written, and no longer prefix is cached."""
         now = self._clock.seconds()
         for prefix in entry.prefixes:
             if self._known.get(prefix, 0.0) > now:

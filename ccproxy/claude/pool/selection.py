@@ -126,7 +126,7 @@ class IdleWorkers:
 
 
 def worker_kind(worker: Worker) -> Served:
-    """The kind of an idle worker; a worker without any question counts as a spare."""
+    """The kind of an idle worker; a worker that was never asked counts as a spare."""
     return Served.IDLE if worker.questions else Served.SPARE
 
 
@@ -246,7 +246,7 @@ class WorkerSelector:
         if self._slots.is_free and self._spares.warming <= promised:
             if self._factory.is_allowed():
                 return self._start(), Served.NEW
-            # The binary is being examined; `Pool.wake` is called after that.
+            # The binary is being examined; `Pool.wake` is called after the examination.
             return None
         worker = self._take_idle(client.system)
         return None if worker is None else (worker, worker_kind(worker))

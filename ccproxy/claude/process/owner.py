@@ -1,4 +1,4 @@
-"""The interface of a CLI process to its owner: the lines, and the exit. Pure."""
+"""The interface by which a CLI process reports lines and its exit. Pure."""
 
 import signal
 from typing import Protocol

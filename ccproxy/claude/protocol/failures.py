@@ -35,7 +35,7 @@ from ccproxy.core.errors import (
 _SYNTHETIC_PREFIX = "API Error: "
 # Such as `API Error: 400 {"type":"error","error":{…}}`, or with the message alone.
 _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
-# The CLI's name for a connection that was refused, reset or lost, at each retry.
+# The CLI's name, in each retry, for a connection that was refused, reset or lost.
 UNKNOWN = "unknown"
 # The CLI's name for the same failure at the end of the turn, where the CLI reports
 # neither a status nor an error type.
@@ -231,7 +231,7 @@ _BY_KIND: Mapping[str, _Make] = {
 
 
 def error_for(refusal: Refusal) -> CCProxyError:
-    """The error that a client gets for a refusal, with the provider's own message."""
+    """The client's error for a refusal, with the provider's message if it is known."""
     message = _provider_message(refusal)
     make = _maker(refusal, message)
     # The CLI's text names the used up limit and the time of its reset.

@@ -11,7 +11,7 @@ from ccproxy.claude.protocol.codec import encode
 
 _BODY = "CLAUDE_CODE_EXTRA_BODY"
 _LIMIT = "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE"
-# Tokens; more than any model takes.
+# In tokens; larger than the context window of any model.
 _NO_LIMIT = "100000000"
 _NO_BODY: Mapping[str, object] = {"env": {_BODY: "", _LIMIT: "1"}}
 
@@ -96,15 +96,16 @@ def body_settings(
 
 
 def count_settings(model: str) -> Mapping[str, object]:
-    """The settings of a count: the model, and no body, as in `without_body`."""
+    """The settings of a token count: the model, and no body, as in `without_body`."""
     settings = {"model": model, **_NO_BODY}
     return {"subtype": "apply_flag_settings", "settings": settings}
 
 
 def context_usage() -> Mapping[str, object]:
-    """Have the provider count the tokens of the system prompt.
+    """Ask for the number of tokens in the system prompt.
 
-    The CLI sends it to ``count_tokens`` as the only message, of the role ``user``.
+    The CLI sends the system prompt to the provider's ``count_tokens``, as the only
+    message, with the role ``user``.
     """
     return {"subtype": "get_context_usage"}
 

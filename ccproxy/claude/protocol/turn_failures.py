@@ -67,7 +67,7 @@ class RefusalTracker:
     def note_limit(self, info: RateLimitInfo) -> None:
         """Take the CLI's report of a rate limit.
 
-        A limit with neither a type nor a time is not a limit of the subscription.
+        A limit with neither a type nor a reset time is not a limit of the subscription.
         """
         if info.status == "rejected" and (info.resets_at or info.rate_limit_type):
             self._limit_reset_seconds = info.resets_at or self._wall_seconds
@@ -77,7 +77,7 @@ class RefusalTracker:
         self._logged = error
 
     def note_error(self, kind: str | None) -> None:
-        """Take the CLI's name for an error that it shows as a message."""
+        """Take the CLI's name for an error that the CLI shows as a message."""
         self._kind = kind
 
     def note_answer(self) -> None:

@@ -20,7 +20,7 @@ class Launches(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment of the CLI, which may limit the size of bodies."""
+        """The environment variables of the CLI; one may limit the size of bodies."""
 
     def worker(self) -> LaunchSpec:
         """How a worker is started; raises `CCProxyError` if there is no CLI."""

@@ -1,4 +1,4 @@
-"""Makes all checks of the contract on the CLI of this machine."""
+"""Runs all checks of the contract on this machine's CLI."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -24,7 +24,8 @@ class ConformanceRun:
     Args:
         reactor: starts processes, listens, and is the clock.
         settings: name the CLI.
-        environment: the CLI gets the variables of an allow-list, without its login.
+        environment: ccproxy's environment variables; the CLI gets some of them, and no
+            login.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class ConformanceRun:
         self._environment = environment
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """Make the checks; on cancel, the CLI is stopped.
+        """Run the checks; on cancel, the CLI is stopped.
 
         Raises:
             CCProxyError: the CLI is too old, not the CLI, or does not start.
@@ -57,7 +58,7 @@ class ConformanceRun:
             decisive = await examination.decide()
             self.version = examination.version
             for finding in decisive:
-                # `report` repeats what was found at the start.
+                # `report` makes this check again.
                 if finding.name != "error_log":
                     yield finding
             async for finding in examination.report():

@@ -2,7 +2,7 @@
 
 =====  ==================================================================
 0      the CLI has every behaviour that its version should have
-1      it lacks one, or could not be checked
+1      the CLI lacks a behaviour, or could not be checked
 2      the command line or a setting is wrong; nothing was checked
 130    the command was interrupted
 =====  ==================================================================
@@ -116,7 +116,7 @@ def document(findings: Sequence[Finding], version: str | None) -> bytes:
 
 
 def standing_of(findings: Sequence[Finding], version: str | None) -> Standing:
-    """How a version stands to the contract, after all checks."""
+    """The version's `Standing` after all checks."""
     missing = [finding.name for finding in findings if finding.difference]
     return standing(version, missing, is_complete=True)
 

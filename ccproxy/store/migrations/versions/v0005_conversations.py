@@ -1,4 +1,4 @@
-"""The usage by conversation."""
+"""Adds the table of the usage by conversation."""
 
 import sqlalchemy as sa
 from alembic import op
