@@ -95,7 +95,7 @@ class TurnTimeouts:
 
 @frozen(kw_only=True, slots=False)
 class PoolLimits:
-    """Limits of CLI processes, and of the queue of requests that wait for one."""
+    """Limits of CLI processes, and of the queue of requests that wait for a process."""
 
     spares: int = option(
         group=Group.PROCESSES,

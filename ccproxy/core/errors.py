@@ -7,7 +7,7 @@ Every error has the fields of an OpenAI error document (``message``, ``type``,
 ``ClientError``         the request: 4xx
 ``ClaudeError``         the CLI or the provider: 429, 502, 503, 504
 ``StorageFailed``       the database: 500
-``ServerFull``          too many connections or bytes: 503
+``ServerFull``          too many connections, or too much data: 503
 ``InternalError``       the proxy: 500; only the log has the reason
 ======================  ==========================================================
 
@@ -80,7 +80,7 @@ class CCProxyError(Exception):
         message: for the user; says what is wrong and what to do.
         param: path of the offending request field, such as ``messages[0].role``.
         retry_after_seconds: how long to wait before a retry; None: not known.
-        cause: the exact reason, logged next to ``code``; None: ``code`` is exact.
+        cause: the exact reason, logged next to ``code``; None: ``code`` says it all.
     """
 
     status: ClassVar[int] = 500
@@ -290,7 +290,7 @@ class QueueFull(ClaudeError):
 
 
 class ServerFull(CCProxyError):
-    """There are more connections, or more bytes of requests, than the limits allow."""
+    """There are more connections, or more bytes of large data, than allowed."""
 
     status = 503
     code = "overloaded"

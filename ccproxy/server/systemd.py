@@ -1,8 +1,8 @@
 """Notifies the service manager of the server's state (sd_notify(3)).
 
 A notification is one datagram to the socket that ``NOTIFY_SOCKET`` names. Twisted 26.10
-has no function for it. The small packages that have one were last released years ago,
-and the maintained packages need libsystemd.
+cannot send notifications. The small packages that can were last released years ago, and
+the maintained packages need libsystemd.
 """
 
 import socket

@@ -77,7 +77,7 @@ responses = Table(
     Column("owner", Text),
     Column("document", LargeBinary, nullable=False),
     Column("events", LargeBinary),
-    # Bytes of the document, the events and the items.
+    # The size of the document, the events and the items, in bytes.
     Column("size", BigInteger, nullable=False),
 )
 
@@ -115,7 +115,7 @@ usage = Table(
     Column("cost_nanodollars", BigInteger, nullable=False),
 )
 
-# One row for the whole life of a conversation.
+# One row for each conversation.
 conversation_usage = Table(
     "conversation_usage",
     metadata,
@@ -154,7 +154,7 @@ answers = Table(
     Column("said", Text, key="content", nullable=False),
     Column("created_seconds", BigInteger, nullable=False, index=True),
     Column("document", LargeBinary, nullable=False),
-    # Bytes of the document, and an estimate for the row.
+    # The size of the document in bytes, plus an estimate for the row.
     Column("size", BigInteger, nullable=False),
     Index("ix_answers_owner_calls", "owner", "calls"),
     Index("ix_answers_owner_said", "owner", "content"),

@@ -7,7 +7,7 @@ check the key again, because they can be mounted in another application's server
 **Host names.** The owner of a web site can make the site's name resolve to this
 machine. A browser then treats this server as part of that site (DNS rebinding). The
 ``Host`` header of such a request has the site's name, so the request is refused. IP
-addresses are always allowed: nobody can make one resolve to another machine.
+addresses are always allowed: an address cannot be made to resolve to another machine.
 
 **Pages.** Scripts of a page can read responses only if the operator has allowed the
 page's site. Every response to a page of an allowed site has the CORS headers. The

@@ -65,7 +65,7 @@ class AnswerResult(Protocol):
 class RequestIdentity:
     """The labels under which a request is counted and logged.
 
-    Background responses and the responses of a WebSocket have one, too.
+    Background responses and the responses of a WebSocket also have these labels.
 
     Attributes:
         route: method and path as they are documented.

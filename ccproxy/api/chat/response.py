@@ -84,7 +84,7 @@ _PLAIN = ToolCallFormat()
 
 @frozen(kw_only=True)
 class CompletionMeta:
-    """The fields that the document, or every chunk, of a request has.
+    """The fields of the document, or of every chunk, of an answer.
 
     Attributes:
         created: the Unix time of the request, in seconds.
@@ -383,7 +383,7 @@ class _Lane:
         self.call: StreamedCall | None = None
         self.call_index = 0
         self.cited = CitedText()
-        # How many were sent.
+        # The numbers of annotations and errors that were sent.
         self.annotations = 0
         self.errors = 0
         self.head = b""

@@ -307,7 +307,7 @@ def _tool(given: _Given, table: ToolTable, adjustments: Adjustments) -> Tool:
     if given.identity.kind is ToolKind.CUSTOM:
         syntax, definition = _grammar(given.format, given.at)
         if syntax is not None:
-            # The description tells the model the grammar, but nothing enforces it.
+            # The model is told the grammar in the description, but nothing enforces it.
             adjustments.adjust(f"{given.at}.format")
         about = (name, given.description, syntax, definition, given.at)
         return custom_tool(*about, given.cache_control)

@@ -52,9 +52,9 @@ _NATIVE_PARTS: Mapping[str, str] = {
 }
 
 
-# Parts with the text of another provider's reasoning, which some clients keep there.
+# Parts in which some clients keep the text of another provider's reasoning.
 _REASONING = ("reasoning", "reasoning_text", "summary_text")
-# The fields that each type of part uses, besides these.
+# The fields that all types of parts use, and the further fields of each type.
 _ALWAYS_USED = ("type", "cache_control", "prompt_cache_breakpoint")
 _USED: Mapping[str, Collection[str]] = {
     **dict.fromkeys(("text", "input_text", "output_text"), ("text",)),
@@ -63,11 +63,11 @@ _USED: Mapping[str, Collection[str]] = {
     "file": ("file",),
     "input_file": ("file_data", "filename", "file_url", "file_id"),
 }
-# The `cache_control` for a `prompt_cache_breakpoint` of OpenAI's.
+# The `cache_control` for OpenAI's `prompt_cache_breakpoint`.
 _BREAKPOINT = Raw(b'{"type":"ephemeral"}')
 _RENAMED = {"cache_control": "prompt_cache_breakpoint"}
 _NO_DETAIL = "the provider scales images and pages itself"
-# Some clients put OpenAI's encrypted reasoning into thinking blocks. It begins with a
+# Some clients put OpenAI's encrypted reasoning into thinking blocks. This begins with a
 # Fernet token, or with the id of its item and a token.
 _FOREIGN_THINKING = re.compile(r"(rs_[^|]*\|)?gAAAA")
 
@@ -216,7 +216,7 @@ def _openai_block(
 def _marked_block(
     part: ContentPart, at: str, cached: Raw | UnsetType, adjustments: Adjustments
 ) -> Block:
-    """The block of a part of OpenAI's, with this ``cache_control``."""
+    """The block for one of OpenAI's parts, with this ``cache_control``."""
     match part.type:
         case "text" | "input_text" | "output_text":
             text = required(part.text, f"{at}.text")

@@ -1,4 +1,4 @@
-"""``POST /responses/compact``: replaces a conversation by one encrypted item. Pure.
+"""``POST /responses/compact``: replaces a conversation with one encrypted item. Pure.
 
 A message is appended that asks the model for a summary. The item contains the encrypted
 summary. In later requests, the client sends the item in place of the conversation.
@@ -44,9 +44,9 @@ def check_model(model: str) -> None:
 def summary_request(request: MessagesRequest) -> MessagesRequest:
     """Change a request to one for a summary: no limit, no format, no required call.
 
-    What the provider's prompt cache of the conversation depends on stays (rule 44): the
-    tools, and ``tool_choice`` as far as it requires no call. So the model may call a
-    tool instead; see `without_calls`.
+    The tools stay, and so does a ``tool_choice`` that requires no call, because the
+    provider's prompt cache depends on them (rule 44). So the model may call a tool
+    instead of writing a summary; see `without_calls`.
     """
     config = request.output_config
     if config is not None:
@@ -58,7 +58,7 @@ def summary_request(request: MessagesRequest) -> MessagesRequest:
 
 
 def without_calls(request: MessagesRequest) -> MessagesRequest:
-    """The same request for a model that has called a tool: it must not call any."""
+    """The request for a second attempt, in which the model must not call a tool."""
     return evolve(request, tool_choice=ToolChoice("none"))
 
 

@@ -108,6 +108,6 @@ class EventLogReader:
                     self._writer.write(sse_frames([DONE]))
                     self._over.callback(None)
                 return
-            # Before the write: `write` can pause and resume, and so call `_play`.
+            # This comes before the write, because `write` may call `_play` again.
             self._next += len(events)
             self._writer.write(sse_frames(events))

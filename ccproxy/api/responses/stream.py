@@ -4,7 +4,7 @@
 phase       entered by                  what was sent
 ==========  ==========================  ======================================
 BEFORE      the start                   nothing, or ``created`` and ``queued``
-BETWEEN     the model begins            ``in_progress``, too; no item is open
+BETWEEN     the model begins            also ``in_progress``; no item is open
 MESSAGE     text                        an item and its part are open
 REASONING   thinking                    an item and its part are open
 REFUSAL     the provider's refusal      an item and its part are open
@@ -13,7 +13,7 @@ SEARCH      a web search                an item is open
 OVER        the end of the answer       all items; not yet the last event
 ==========  ==========================  ======================================
 
-`conclude` encodes the last event. Call it when it is known if the response is stored.
+`conclude` encodes the last event. Call it when the outcome of storing is known.
 
 Invariants: An item is done before the next item is added. A done item has the text of
 its deltas. Each snapshot of the response has all items that are done. Only the last
@@ -93,7 +93,7 @@ class ResponseStream:
         identifier: a part of the ids of the response and its items.
         echo: the fields of the request that the response repeats.
         wall_seconds: returns the Unix time.
-        encryptor: None: items have no encrypted content.
+        encryptor: encrypts content; None: items have no encrypted content.
         tools: the names of the client's tools.
         prefix: the hash of the conversation before the answer, which is encrypted with
             the answer's thinking; empty: unknown.
@@ -136,7 +136,7 @@ class ResponseStream:
 
     @property
     def is_over(self) -> bool:
-        """Whether the answer has ended; only `conclude` is missing."""
+        """Whether the answer has ended, so that only `conclude` must be called."""
         return self._phase is _Phase.OVER
 
     @property
@@ -177,7 +177,7 @@ class ResponseStream:
                     wire += self._start(block, index)
                 case InputJSONDelta(json, index):
                     self._searches.feed(json, index)
-                    # Of other tools of the provider nothing is sent.
+                    # Calls of the provider's other tools are not sent.
                     if self._call is not None and index == self._call_index:
                         wire += self._encoder.deltas(self._call.feed(json))
                 case OpaqueDelta(raw):
@@ -266,7 +266,7 @@ class ResponseStream:
             case Opaque():
                 return self._server_tool(block, index)
             case _ if self._phase is _Phase.CALL:
-                # The call is whole, also if the answer is cut off later.
+                # The call is whole, even if the answer is cut off later.
                 return [*self._enter(_Phase.BETWEEN)]
         return []
 
@@ -310,7 +310,7 @@ class ResponseStream:
             return self._close_call(self._call, status)
         searches: list[WireEvent] = []
         while self._phase is _Phase.SEARCH:
-            # What has no result by now has failed.
+            # A search without a result has failed.
             searches += self._close_search()
         if self._phase not in _PARTS:
             return searches
@@ -334,7 +334,7 @@ class ResponseStream:
         return [*wire, self._done(call.item(place["item_id"], status))]
 
     def _signed(self, signature: str) -> list[WireEvent]:
-        """Encode the end of a block of thinking, which its signature ends."""
+        """Encode the end of a block of thinking; its signature is its last part."""
         if self._phase is _Phase.REASONING:
             return self._close("completed", {"signature": signature})
         # The block has no text, because the provider does not show it.

@@ -3,9 +3,10 @@
 Consecutive messages of the assistant are compared with the answers that are remembered
 for the same conversation. If the model does not check the conversation before its
 thinking, they are also compared with remembered answers whose calls have the same ids.
-If text and calls are equal, the remembered answer is sent, with its thinking and ids,
-and with what the provider's tools have found. If it is not remembered, a search is left
-out and reported.
+If text and calls are equal, the remembered answer is sent, with its thinking, its ids
+and the results of the provider's tools. A search in an answer that is not remembered is
+left out and reported.
+
 Between two turns of the assistant, the results of calls are moved to the front, and
 system messages to a place where the provider accepts them.
 
@@ -14,8 +15,8 @@ Thinking that the client sends is left out, and reported, in these cases:
 - Thinking is off in this request.
 - Another model made the thinking.
 - The model checks the conversation before its thinking, and that conversation has
-  changed. Later thinking without a hash of the conversation before it is then left out,
-  too.
+  changed. Later thinking without a hash of the conversation before it is then also
+  left out.
 - The model checks the blocks before its thinking, and one of them in the same message
   has changed.
 - The thinking is at the end of a message.
@@ -247,9 +248,9 @@ class History:
 
 
 def _without_thinking(answer: Sequence[Block]) -> Sequence[Block] | None:
-    """A remembered answer without its thinking; None: the client's copy has the rest.
+    """A remembered answer without its thinking; None: the client's copy is complete.
 
-    The client's copy lacks the blocks of the provider's tools.
+    The client's copy lacks only thinking and the blocks of the provider's tools.
     """
     if not any(isinstance(block.value, Opaque) for block in answer):
         return None

@@ -6,12 +6,12 @@ part of a message                  what the proxy does
 blank text                         leaves it out; a message without other content
                                    is left out, too
 thinking without a signature       leaves it out
-name of a call                     replaces what the provider refuses
-``input`` of a call, not an        makes it an object, see `as_object`
-object
+invalid name of a call             replaces it
+``input`` of a call that is not    makes it an object, see `as_object`
+an object
 blocks within a block              see `ccproxy.claude.body.nested`
 breakpoint on thinking             removes it
-JSON that the CLI changes          sends it (see `ccproxy.claude.body.numbers`)
+JSON that the CLI changes          sends the block (see `ccproxy.claude.body.numbers`)
 =================================  ==============================================
 
 All of these are reported.

@@ -131,7 +131,7 @@ class HeldText:
         return self._blocks.text(text) if text else []
 
     def fallback(self) -> list[Event]:
-        """Send the text that was set aside; if none was, the held text."""
+        """Send the text that was set aside, or else the held text."""
         text = self._take() if self._first_answer is None else self._first_answer
         return self._blocks.text(text) if text else []
 

@@ -66,7 +66,7 @@ class _DocumentFields(msgspec.Struct):
 
 @frozen
 class TranslatedRequest:
-    """A request in the form in which the CLI gets it.
+    """A request as it is sent to the CLI.
 
     Attributes:
         prompt: the request.
@@ -348,7 +348,7 @@ class _Reader:
         if made is not None:
             self._name_fields(block, _PART_FIELDS)
             if isinstance(made, DocumentBlock) and b'"content"' in block.raw:
-                # The parts of a document are joined to one text.
+                # The parts of a document are joined into one text.
                 self.notes.adjust(block.path_of("source"))
         return made
 

@@ -12,10 +12,10 @@ OVER        ``Finished`` or       never
             ``Failed``
 ==========  ====================  ============================================
 
-If the request requires a call or has a schema, text is held back until it is known what
-the answer is. If a call follows, the text is sent before the call. If a required call
-does not follow, the model is asked once more. If an answer by the schema follows, the
-text is dropped.
+If the request requires a call or has a schema, text is held back until the kind of the
+answer is known. If a call follows, the text is sent before the call. If a required call
+does not follow, the model is asked once more. If an answer in the form of the schema
+follows, the text is dropped.
 
 ``message_stop`` and a ``message_delta`` without a stop reason do not end the answer:
 the CLI writes them when the connection was lost, before it repeats the request. After
@@ -206,7 +206,7 @@ class NativeTurnDecoder(FallibleTurn):
             return self._connection_lost()
         if self._answer is not None:
             # A rejected answer becomes void when the next answer begins. If the model
-            # is cut off before, the rejected answer stays.
+            # is cut off before that, the rejected answer stays.
             self._void = self._answer.rejected(record.message) or self._void
         return []
 

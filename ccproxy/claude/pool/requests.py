@@ -276,8 +276,8 @@ class RequestQueue(Generic[_Q]):
     Args:
         limit: the number of requests that may wait.
         seconds: the time limit for each waiting request.
-        processes: the number of requests that are answered at a time, from which the
-            time of a retry is estimated.
+        processes: the number of requests that are answered at a time, for the estimate
+            of ``Retry-After``.
     """
 
     def __init__(self, limit: int, seconds: float, processes: int) -> None:
@@ -317,8 +317,8 @@ class RequestQueue(Generic[_Q]):
 
         Args:
             question: the last request.
-            leaving: the number of processes that will soon be free or gone; as many
-                waiting requests are not counted.
+            leaving: the number of processes that will soon be free or gone; the same
+                number of waiting requests is not counted.
         """
         waiting = len(self._waiting) - leaving
         if waiting > self._limit:

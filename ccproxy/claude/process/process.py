@@ -14,8 +14,8 @@ CLI by the CLI's process group, and by the mark in their environment, and kills 
 
 Twisted would write in the next turn of the reactor, and change the epoll registration
 before and after the write. The CLI gets three or four short lines for each request and
-reads them at once, so the extra turn would be most of the cost of such a line. So
-`ChildStdin` writes to the pipe at once:
+reads them at once, so the extra turn would be most of the cost of such a line.
+Therefore `ChildStdin` writes to the pipe at once:
 
 =============  ==================================  ===============================
 state of pipe  what happens to data                next state
@@ -306,7 +306,7 @@ class ClaudeProcess(ProcessProtocol):
         noise = [line for line in lines if is_noise(line)]
         self._noisy_lines += len(noise)
         if self._noisy_lines > _MOST_NOISE:
-            # After so many of them, a line of the CLI may never come.
+            # After so many such lines, the CLI may never write a valid line.
             error = f"too many lines that are not JSON: {self._noisy_lines}"
             self._owner.garbage_received(WireError(error))
             return []

@@ -144,7 +144,7 @@ class TurnDecoder(FallibleTurn):
         """The events of a record that is a delta of the current message.
 
         Returns:
-            None for any other record, which changes nothing.
+            The events, or None for any other record. Such a record changes nothing.
         """
         if (
             self._phase is TurnPhase.STREAMING
@@ -197,7 +197,7 @@ class TurnDecoder(FallibleTurn):
         if isinstance(event, ExtendedDeltaEvent):
             rest = OpaqueDelta(bytes(event.rest), event.index)
             known = BlockDeltaEvent(event.delta, event.index)
-            # The rest comes first, because the delta replaces its empty signature.
+            # The rest comes first: it has an empty signature, which the delta replaces.
             return [rest, *self._delta(known)]
         if self._halved.last is not None or isinstance(event, HalvedDeltaEvent):
             return self._deltas(self._halved.join(event))

@@ -52,7 +52,7 @@ class DoctorOptions(CommandOptions):
         self.asks = True
 
     def opt_conformance(self) -> None:
-        """Make all checks of the CLI instead, as `ccproxy conformance` does."""
+        """Run all checks of the CLI instead, as `ccproxy conformance` does."""
         self.checks_contract = True
 
     def opt_json(self) -> None:

@@ -62,7 +62,7 @@ def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]], keys: Sequence[str]) 
 
 
 def _row(cells: Iterable[str], widths: Sequence[int], texts: int) -> str:
-    """Format a line: ``texts`` columns to the left, the others to the right."""
+    """Format a line; the first ``texts`` columns are left-aligned, the others right."""
     placed = [
         cell.ljust(width) if number < texts else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
