@@ -17,8 +17,8 @@ from msgspec import Raw
 from ccproxy.core.blocks import Block, Text, ToolUse
 
 # Estimated memory of a block without its JSON, and of an answer without its blocks.
-# Larger arguments are compared as they are. A model does not write so many, and to
-# decode them keeps all other threads waiting.
+# Larger arguments are compared as they are. A model does not write so much, and to
+# decode them would block all other threads.
 _LARGE_BYTES = 2**19
 _BLOCK_BYTES = 300
 _ENTRY_BYTES = 500

@@ -366,7 +366,7 @@ class ClaudeBackend:
 
     @property
     def probe_result(self) -> ProbeResult:
-        """What is known of the CLI's binary."""
+        """The result of the examination of the CLI's binary."""
         return self._conformance.result
 
     @property
@@ -407,7 +407,7 @@ class ClaudeBackend:
         """Serve waiting requests: the binary's examination is over."""
         self._update()
         if not self.probe_result.has_error_log:
-            # It has failed at the option that this CLI does not know.
+            # The discovery has failed, because this CLI does not know the option.
             self._discovery.retry()
         self._pool.wake()
         self._native.wake()

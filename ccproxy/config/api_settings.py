@@ -21,7 +21,7 @@ class APISettings:
     repair_histories: bool = option(
         group=Group.MODEL,
         parse=switch,
-        help="mend conversations that a client has cut: a tool call without a result "
+        help="repair conversations that a client has cut: a tool call without a result "
         "gets one, and a result without a call becomes a text; otherwise they are "
         "refused",
     )

@@ -2,7 +2,7 @@
 
 Each message of the model begins with `MessageStart`. Its blocks follow. Each block is a
 `ContentBlockStart`, deltas, and a `ContentBlockStop`. The last event of an answer is
-one `Finished` or `Failed`. `UpstreamRetry` can come at any place before. `Restarted`
+one `Finished` or `Failed`. `UpstreamRetry` can come anywhere before it. `Restarted`
 invalidates all events since the last `MessageStart`; a new `MessageStart` follows.
 
 ``index`` is the number of a block in its message, from 0.
@@ -35,7 +35,7 @@ class FinishReason(Enum):
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "max_tokens": FinishReason.LENGTH,
     "model_context_window_exceeded": FinishReason.LENGTH,
-    # Only after as many continuations as the proxy makes.
+    # The proxy continues a paused answer. This is the end after the last continuation.
     "pause_turn": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
     "tool_use": FinishReason.TOOL_USE,

@@ -1,4 +1,6 @@
-"""Inspects a server's database from another program, without changing it. Blocks.
+"""Inspects a server's database from another program, without changing it.
+
+The functions block the calling thread.
 
 `ccproxy.store.engine.open_engines` would create a missing file or migrate the schema.
 """
@@ -79,7 +81,7 @@ def inspect(url: str) -> Inspection:
 def read_usage(url: str, since_day: str, by: str = "") -> UsageReport:
     """The usage report of a database since a day; empty if there is no database.
 
-    With ``conversation``, a line is a conversation that was used since the day.
+    If ``by`` is ``conversation``, each line is a conversation used since the day.
 
     Raises:
         StorageFailed: the database cannot be read; the message is one line for the

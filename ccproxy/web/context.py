@@ -146,7 +146,7 @@ class RequestServices:
     Attributes:
         wall_seconds: returns the Unix time.
         memory: counts the large data that requests and WebSockets hold.
-        repairs_histories: whether calls and results that do not match are mended.
+        repairs_histories: whether calls and results that do not match are repaired.
         is_strict: whether requests with fields that have no effect are refused.
         large_work: decodes and encodes large data in a thread.
     """

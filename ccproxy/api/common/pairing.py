@@ -23,7 +23,7 @@ from ccproxy.core.messages import Adjustments, Message
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _ASSISTANT, _USER = "assistant", "user"
 # The end of errors about calls and results that do not match.
-REPAIR = "; the server's option --repair-histories mends such a conversation"
+REPAIR = "; the server's option --repair-histories repairs such a conversation"
 # The placeholder for a missing id of a call or result. No client's id contains a NUL.
 NO_ID = "\0"
 

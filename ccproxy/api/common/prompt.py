@@ -135,7 +135,7 @@ def conversation(
         param: the request's field with the messages.
         adjustments: records the paths of everything that is omitted or changed.
         first: the beginning of the system prompt.
-        repairs: whether calls and results that do not match are mended.
+        repairs: whether calls and results that do not match are repaired.
 
     Raises:
         InvalidRequest: there is no message to answer, a role is unknown, or calls and

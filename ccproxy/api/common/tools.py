@@ -220,7 +220,7 @@ def function_call(
 
 
 def text_of(arguments: Raw | str) -> str:
-    """The text of a call's arguments, which are as in `function_call`."""
+    """The text of a call's arguments, given as for `function_call`."""
     if isinstance(arguments, str):
         return arguments
     raw = bytes(arguments)

@@ -92,7 +92,7 @@ _T = TypeVar("_T")
 
 
 class ConversationRoutes(Routes):
-    """The routes of conversations: ``/conversations``, and everything below.
+    """The routes of conversations: ``/conversations``, and all routes below it.
 
     Args:
         services: the services for the `RequestContext` of each request.

@@ -38,8 +38,8 @@ class BackgroundResponse:
     """One background response.
 
     Attributes:
-        response: the document for clients. It has the end after the end was stored, or
-            could not be stored.
+        response: the document for clients. It contains the end only after the attempt
+            to store the end.
     """
 
     def __init__(

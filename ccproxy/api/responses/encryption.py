@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-# Fernet ignores other characters, and so accepts a token to which some were added.
+# Fernet ignores all other characters, so it would accept a token with some inserted.
 _TOKEN = re.compile("[A-Za-z0-9_-]+={0,2}")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -57,7 +57,7 @@ def encrypted_field(
     """The field of a reasoning item with encrypted thinking.
 
     Args:
-        encryptor: None: there is no such field.
+        encryptor: encrypts the thinking; None: there is no such field.
         secret: the thinking, its signature, or its data.
         model: the full id of the model that made it.
         prefix: the hash of the conversation before it; empty: unknown.

@@ -295,7 +295,7 @@ class EventEncoder:
         self, response: Mapping[str, Any], *kinds: str
     ) -> list[WireEvent]:
         """Encode events that have the response as it is now."""
-        # It repeats the instructions and the tools, which can have megabytes.
+        # Encoded once: instructions and tools in a response can have megabytes.
         encoded = msgspec.Raw(encode_json(response))
         return [self.event(f"response.{kind}", response=encoded) for kind in kinds]
 

@@ -1,8 +1,8 @@
 """Decides which top-level fields of a request are sent unchanged. Pure.
 
 The CLI's processes send the same ``anthropic-beta`` header with all requests. If the
-header lacks the beta of a field, the provider refuses the field like an unknown one. So
-such a field cannot be sent.
+header lacks the beta of a field, the provider refuses the field like an unknown field.
+So such a field cannot be sent.
 
 ================  ==================================================================
 never sent        fields that the CLI sets itself, or that would break its request
@@ -129,7 +129,7 @@ def for_environment(
     )
 
 
-# Field → the beginnings of the names of its betas. One of the betas is enough.
+# The name prefixes of the betas of each field. One of the betas is enough.
 _FIELD_BETAS: Mapping[str, tuple[str, ...]] = {
     "context_management": ("context-management-", "compact-"),
     "fallbacks": ("server-side-fallback-",),

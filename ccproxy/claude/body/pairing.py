@@ -18,7 +18,7 @@ from ccproxy.claude.body.turns import Turn
 from ccproxy.core.blocks import Block, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
 
-_REPAIR = "; the server's option --repair-histories mends such a conversation"
+_REPAIR = "; the server's option --repair-histories repairs such a conversation"
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 

@@ -42,7 +42,7 @@ class NativeQuestion:
     """A request that is translated for native mode.
 
     Attributes:
-        prompt: the request in the form in which the CLI gets it.
+        prompt: the request as it is sent to the CLI.
         adjusted: the client's paths of fields that are sent in another form.
         ignored: the client's paths of fields that are not sent.
         prefix: the hash of everything before the answer; unknown in native mode.

@@ -66,15 +66,15 @@ class Suspension:
         before, messages = self.prompt.messages, prompt.messages
         if len(messages) != len(before) + 2 or messages[: len(before)] != before:
             return None
-        # For Python, 1 equals True, and the order of keys does not matter. For the
-        # model, it does.
+        # The JSON is compared, because Python takes 1 for True and ignores the order
+        # of keys.
         if _encoded(evolve(prompt, messages=before)) != _encoded(self.prompt):
             return None
         ids = self._ids(messages[-2])
         return None if ids is None else self._renamed(ids, messages[-1])
 
     def _ids(self, answer: PromptMessage) -> Sequence[str] | None:
-        """The client's ids of the calls; None: it is not the answer of this session."""
+        """The client's ids of the calls; None: this session did not answer so."""
         texts: list[str] = []
         calls: list[ToolUseBlock] = []
         for block in answer.content:

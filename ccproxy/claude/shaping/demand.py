@@ -1,4 +1,4 @@
-"""Enforces a required tool call for which only a text asks the model. Pure.
+"""Enforces a required tool call that only a text in the prompt asks for. Pure.
 
 =======  ===========================  ================================================
 state    input                        passed on; next state

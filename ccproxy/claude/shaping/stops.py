@@ -79,7 +79,7 @@ class StopShaper(AnswerShaper):
     def _text(self, text: str, index: int) -> list[Event]:
         found = [s for s in self._stops if s in text]
         if found:
-            # The sequence that ends first; of two that end there, the longer one.
+            # The sequence that ends first; if two end at this place, the longer.
             stop = min(found, key=lambda s: (text.find(s) + len(s), text.find(s)))
             place = text.find(stop)
             self._state = _State.ENDED

@@ -18,7 +18,7 @@ from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.core.errors import Cause
 
 _LOOK_SECONDS = 5.0
-# A ping is answered within milliseconds; a loaded machine needs some hundred.
+# A ping is answered within milliseconds; on a loaded machine, within some hundred.
 _ANSWER_SECONDS = 5.0
 
 
