@@ -1,7 +1,7 @@
 """Finds other installed distributions that have ccproxy's command or import package.
 
-Package registries have other projects of the name ``ccproxy``. In one environment, such
-a project and this one overwrite each other's files.
+Package registries have other projects named ``ccproxy``. If such a project is in the
+same environment as this one, each overwrites files of the other.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ def conflicting_distributions() -> Sequence[str]:
 
 
 def _conflicts(other: Distribution) -> bool:
-    # `RECORD` is searched as text: to parse it (`other.files`) takes ten times as long.
-    # So does reading a name, which the caller therefore does last.
+    # `RECORD` is searched as text, because parsing it (`other.files`) takes ten times
+    # as long. To read the name takes as long, too, so the caller does that last.
     commands = other.entry_points.select(group="console_scripts")
     if any(command.name in _COMMANDS for command in commands):
         return True

@@ -57,7 +57,7 @@ class Options(CommandOptions):
             "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]\n"
             "       ccproxy doctor [--ask] [--json] [options]\n"
             "       ccproxy conformance [--json] [options]\n"
-            "       ccproxy usage [--since 7d] [--json] [options]"
+            "       ccproxy usage [--since 7d] [--by WHAT] [--json] [options]"
         )
 
     @override

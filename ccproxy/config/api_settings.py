@@ -22,8 +22,8 @@ class APISettings:
         group=Group.MODEL,
         parse=switch,
         help="repair conversations that a client has cut: a tool call without a result "
-        "gets one, and a result without a call becomes a text; otherwise they are "
-        "refused",
+        "gets a failed result, and a result without a call becomes a text; otherwise "
+        "such conversations are refused",
     )
     strict: bool = option(
         group=Group.MODEL,

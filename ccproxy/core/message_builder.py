@@ -21,7 +21,7 @@ any other delta            each string or list is appended to the block's field 
 =========================  ==========================================================
 
 A delta is ignored if its block has not begun. If a call's arguments are not a JSON
-object, for example because they were cut off, `arguments_object` makes one of them.
+object, for example because they were cut off, `arguments_object` converts them.
 
 Source: ``accumulate_event`` of anthropic-python 2.14, stable and beta.
 """
@@ -317,7 +317,7 @@ class _OpenBlock:
         return not arguments or arguments_object(arguments)[1]
 
     def built(self) -> BuiltBlock:
-        """The block so far; a call's arguments are kept apart."""
+        """The block so far; a call's arguments are kept separately."""
         value = self.value
         if not isinstance(value, ToolUse):
             return BuiltBlock(self.whole())

@@ -1,6 +1,7 @@
 """The usage ledger: adds up usage in memory and writes the totals every few seconds.
 
-So no answer waits for the database, and a killed server loses only its last seconds.
+Therefore no answer waits for the database, and a killed server loses only the usage of
+its last seconds.
 After a failed write, the totals stay in memory until the next attempt.
 
 Each row has the totals of one day, model, key and client. There are so few rows that
@@ -125,7 +126,8 @@ class UsageLedger:
         """All usage since a day, including this server's totals in memory.
 
         Args:
-            since_day: the first day; of conversations, those used since then.
+            since_day: the first day; with ``conversation``, the report has all usage of
+                the conversations that were used since this day.
             by: ``conversation`` for a line for each conversation.
 
         Raises:
@@ -149,7 +151,7 @@ class UsageLedger:
     def _add_conversation(self, identifier: str, used: ConversationUsage) -> None:
         known = self._conversations.pop(identifier, None)
         if len(self._conversations) >= MOST_CONVERSATIONS:
-            # It would be deleted from the database, too.
+            # The oldest conversation, which the database would delete, too.
             del self._conversations[next(iter(self._conversations))]
         self._conversations[identifier] = used if known is None else known + used
 
@@ -200,7 +202,8 @@ def write_usage(
 def read_report(connection: Connection, since_day: str, by: str = "") -> UsageReport:
     """Read the usage since a day, and the state of the rate limits; blocks.
 
-    With ``conversation``, a line is a conversation that was used since the day.
+    If ``by`` is ``conversation``, there is one line for each conversation that was used
+    since the day.
 
     The report is empty if the database's schema is too old to have the ledger.
     """

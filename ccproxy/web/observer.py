@@ -65,9 +65,9 @@ class AnswerUsage:
     """The usage of one answer, also of an answer that fails or is cancelled.
 
     Attributes:
-        usage: what `Finished` reports. Before the end, the sum of what the messages
-            reported when they began; None: no message has begun. Without ``details``,
-            which can keep a whole message in memory.
+        usage: the usage that `Finished` reports; before the end, the sum of the usage
+            that the messages reported when they began; None: no message has begun. It
+            has no ``details``, which can keep a whole message in memory.
     """
 
     usage: Usage | None = field(default=None, init=False)

@@ -11,7 +11,8 @@
 
 `route` takes the arguments of Klein's own decorator, and an `Operation`. For each
 request it checks the key, notifies the observer, and writes the log line. If the method
-raises an exception, Klein calls the handler of `add_error_handlers` for its class.
+raises an exception, Klein calls the handler that `add_error_handlers` has registered
+for the class of the exception.
 
 `mount` combines the applications of several classes in one resource.
 """

@@ -95,7 +95,7 @@ class AdminRoutes(Routes):
         ),
     )
     async def index(self, context: RequestContext) -> bytes:
-        """Return the base URLs. Some clients check with it whether a server runs."""
+        """Return the base URLs. Some clients thereby check that a server runs."""
         base = base_url(context.request)
         text = (
             f"ccproxy is running. The base URL is {base}/v1 for clients of OpenAI's "

@@ -56,8 +56,8 @@ def standard_base64(text: bytes) -> bytes | None:
     """Convert base64 to the standard alphabet, with padding, without white space.
 
     Args:
-        text: base64, which may use the alphabet for URLs, and may have no padding,
-            white space, or ``%`` escapes.
+        text: base64, which may use the alphabet for URLs, lack padding, and contain
+            white space or ``%`` escapes.
 
     Returns:
         The same object if nothing changes; None: the text is not base64.

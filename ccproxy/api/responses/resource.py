@@ -211,7 +211,7 @@ class OutputPart:
         Args:
             identifier: the item's id.
             status: the item's status.
-            content: the item's part; None: it has not begun.
+            content: the item's part; None: the part has not begun.
         """
         parts = [] if content is None else [content]
         about = {"id": identifier, "status": status}

@@ -129,7 +129,7 @@ class Composition:
         )
 
     def again(self, first_answer: Sequence[Block], words: str) -> ComposedBody | None:
-        """The body of a second question, after an unacceptable first answer.
+        """The body of a second request, after an unacceptable first answer.
 
         Args:
             first_answer: the first answer, as the model made it.
@@ -149,7 +149,7 @@ def make_shaper(
 
     Args:
         plan: the plan for the answer.
-        again: composes the second question.
+        again: composes the second request.
         client_tools: the names of the client's tools.
     """
     if plan.answer_tool is not None:

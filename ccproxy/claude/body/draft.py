@@ -128,7 +128,7 @@ class Draft:
         return f"Give your final answer by calling the tool `{tool.name}`. {_PROSE}"
 
     def again(self, first_answer: Sequence[Block], words: str) -> ComposedBody | None:
-        """The body of a second question, after an unacceptable first answer.
+        """The body of a second request, after an unacceptable first answer.
 
         Args:
             first_answer: the first answer, as the model made it.
@@ -240,7 +240,7 @@ class Draft:
         """Whether the CLI's ``context_management`` has to be removed.
 
         With this field, the CLI asks the provider to keep thinking
-        (``clear_thinking_20251015``). If thinking is off, the provider refuses it.
+        (``clear_thinking_20251015``), which the provider refuses if thinking is off.
         """
         is_sent = has_beta(self.options.betas, "context_management")
         return is_sent and self.thinking.form in ("disabled", "between_tools")

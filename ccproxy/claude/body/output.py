@@ -9,9 +9,10 @@ Otherwise the proxy adds a tool after the client's tools. The arguments of this 
 the answer. ``json_object`` always uses the tool, because ``output_config.format`` needs
 closed objects. The tool's description has the instruction to the model, so the system
 prompt is not changed. Arguments are always an object. If the schema allows another
-type, the arguments have one property with the answer, and the client gets its value.
+type, the arguments have one property with the answer, and the client gets the value of
+this property.
 
-If the client requires a call of its own tools, the answer has no format.
+If the client requires a call of one of its tools, the answer has no format.
 
 Source: rules 31 and 38 of the Messages API.
 """

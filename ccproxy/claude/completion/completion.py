@@ -10,7 +10,7 @@ RUNNING     the worker is lost, nothing sent     QUEUED again; once
 RUNNING     the provider refuses thinking of     QUEUED again, with a body without
             the conversation, or schemas as      the refused part; once for each
             too complex                          of the two
-RUNNING     the answer is whole, to be checked   CHECKING, without a worker
+RUNNING     the complete answer needs a check    CHECKING, without a worker
 RUNNING     the shaper asks for a second answer  QUEUED again
 RUNNING     the provider pauses the answer       QUEUED again, to continue it
 RUNNING     the end is sent                      OVER
@@ -89,7 +89,7 @@ class Completion(PoolClient):
             answers: remembers the model's messages.
             clock: for time limits and later turns.
             observer: counts answers and their times.
-            gate: is told when the answer has begun, or is over; None: there is none.
+            gate: notified when the answer begins or ends; None: no gate.
         """
         super().__init__(listener, clock, observer)
         self._question = question
@@ -298,7 +298,8 @@ class Completion(PoolClient):
     def _remember(self, end: Finished) -> None:
         """Remember a message with calls; the turn of the results needs its thinking.
 
-        A client of OpenAI's APIs cannot send back what the provider's tools have found.
+        For OpenAI's APIs, messages with results of the provider's tools are remembered,
+        too: these clients cannot send such results back.
         """
         builder = self._builder
         if builder is None or end.reason in _CUT_SHORT:

@@ -1,9 +1,10 @@
 """Examines each binary of the CLI once: does it do what the proxy relies on?
 
-A CLI process with a dummy key gets the contract's quick checks, with a scripted API on
-loopback. The result is stored by the binary's path, size and modification time, so that
-an updated file counts as another binary. No client's request is sent before the
-decisive checks are done. The other checks follow in the background.
+The contract's quick checks are made on a CLI process with a dummy key, which sends its
+requests to a scripted API on loopback. The result is stored by the binary's path, size
+and modification time, so that an updated file counts as another binary. No client's
+request is sent before the decisive checks are done. The other checks follow in the
+background.
 
 =========  ===========================================================================
 UNKNOWN    no binary was examined
@@ -174,7 +175,7 @@ class Conformance:
         return verdict is not BinaryVerdict.EXAMINING
 
     def check(self) -> bool:
-        """Whether a worker may be started, for bodies that the proxy composes.
+        """Whether a worker of body mode may be started.
 
         Returns:
             False: the binary is being examined; ``known`` will be called.
@@ -193,7 +194,7 @@ class Conformance:
         return is_known
 
     def fit(self, launch: LaunchSpec) -> LaunchSpec:
-        """How the current binary is started: without an option that it does not know.
+        """How the current binary is started: without options that it does not know.
 
         Args:
             launch: how a CLI with all options is started.
@@ -288,7 +289,7 @@ class Conformance:
         self._reached()
 
     def _report(self) -> None:
-        """Log how the version stands to the contract."""
+        """Log whether the version is tested, and what it falls short in."""
         result = self.result
         version = result.version or "of unknown version"
         match result.standing:
@@ -302,7 +303,7 @@ class Conformance:
                     newest=NEWEST_TESTED,
                 )
         for name in result.falls_short_in:
-            # `_decide` has reported the others.
+            # `_decide` has reported the decisive behaviours.
             if BEHAVIOURS[name].reaction not in DECISIVE:
                 self._log.warn(
                     "claude CLI {version} falls short in {name} ({difference}); this "

@@ -74,7 +74,7 @@ class Suspension:
         return None if ids is None else self._renamed(ids, messages[-1])
 
     def _ids(self, answer: PromptMessage) -> Sequence[str] | None:
-        """The client's ids of the calls; None: this session did not answer so."""
+        """The client's ids of the calls; None: the answer is not this session's."""
         texts: list[str] = []
         calls: list[ToolUseBlock] = []
         for block in answer.content:

@@ -94,12 +94,12 @@ _NATIVE_FIXED = {
     "MCP_TOOL_TIMEOUT": str(2**31 - 1),
 }
 
-# Body mode: each question is exactly one request. A lost answer is requested
-# again as a stream, and the provider stores no conversation.
+# Body mode: for each question, the CLI sends exactly one request. If an answer is lost,
+# the CLI repeats the request as a stream. The provider stores no conversation.
 _BODY_FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
     "CLAUDE_CODE_TETHER_LIVE": "0",
-    # The CLI sends no request before the settings of a question remove this limit.
+    # With this limit, the CLI sends no request until a question's settings remove it.
     "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE": "1",
 }
 # A tool call ends the turn; otherwise the CLI would answer the call by itself, with the
@@ -176,11 +176,11 @@ class LaunchSpec:
         )
 
     def for_body_mode(self, betas: Collection[str] = ()) -> "LaunchSpec":
-        """The launch of a worker, whose bodies the proxy composes.
+        """The launch of a worker, for which the proxy composes the requests' bodies.
 
         Args:
-            betas: further betas for the header of its requests, besides those of the
-                CLI and the operator.
+            betas: further betas for the header of the worker's requests, besides the
+                betas of the CLI and the operator.
         """
         named = self.environment.get(_BETAS, "").split(",")
         wanted = dict.fromkeys(b.strip() for b in (*named, *betas) if b.strip())

@@ -20,8 +20,8 @@ Therefore `ChildStdin` writes to the pipe at once:
 =============  ==================================  ===============================
 state of pipe  what happens to data                next state
 =============  ==================================  ===============================
-open           written at once; if the pipe gets   full, if there is a rest
-               full, Twisted gets the rest
+open           written at once; if the pipe gets   full, if Twisted has got
+               full, Twisted gets the rest         data
 full           Twisted gets the data, and writes   open, when Twisted has written
                it after the rest                   everything
 =============  ==================================  ===============================

@@ -30,7 +30,7 @@ def in_pieces(line_of: Callable[[str], bytes], text: bytes) -> Iterator[bytes]:
     """Encode a line that contains a long text, in pieces.
 
     Args:
-        line_of: makes the line of a text, with the text in one JSON string.
+        line_of: makes the line that contains a text as one JSON string.
         text: in UTF-8.
     """
     mark = uuid4().hex
@@ -117,7 +117,7 @@ class ControlChannel:
     def ask_all(
         self, asked: Iterable[Mapping[str, object]]
     ) -> "list[Deferred[records.ControlResponse]]":
-        """Send several requests in one write; returns their Deferreds, as of `ask`."""
+        """Send several requests in one write; returns a Deferred for each, as `ask`."""
         lines: list[bytes] = []
         waiters = [self._put(request, lines.append) for request in asked]
         self._send(b"".join(lines))
@@ -130,7 +130,7 @@ class ControlChannel:
 
         Returns:
             The pieces of the request's line, which the caller has to write, and a
-            Deferred as of `ask`.
+            Deferred like that of `ask`.
         """
         identifier, waiter = self._expect()
         pieces = in_pieces(
@@ -157,7 +157,7 @@ class ControlChannel:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a request is not answered yet."""
+        """Whether a request is still unanswered."""
         return bool(self._waiting)
 
     def take_never_answered(self) -> bool:

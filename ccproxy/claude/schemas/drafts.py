@@ -55,8 +55,8 @@ class SchemaRefused(Exception):
 def expectation(error: ValidationError) -> str:
     """The violated expectation, such as "does not satisfy `minimum`: 3".
 
-    The text quotes the schema. Of the instance it quotes names of properties only: a
-    model's answer may be secret, and errors are logged.
+    The text quotes the schema, but only names of properties of the instance: a model's
+    answer may be secret, and errors are logged.
     """
     keyword: Any = error.validator
     value: Any = error.validator_value

@@ -3,7 +3,8 @@
 ========  ==========================  ================================================
 state     input                       passed on; next state
 ========  ==========================  ================================================
-OPEN      thinking and the like       the event
+OPEN      any event but text, call    the event
+          and end
 OPEN      text                        nothing, the event is held back: HELD
 HELD      any other event             nothing, the event is held back
 OPEN,     a call of the answer tool   its arguments as text; held events are dropped:
@@ -17,8 +18,8 @@ CALLED    a call of the answer tool   nothing
 CALLED    any other event             the event
 ANSWERED  the end                     nothing; the answer is checked
 ANSWERED  the end, cut short          the end; a cut answer is not checked
-OPEN,     the end                     nothing; the text is checked, it may be the answer
-HELD
+OPEN,     the end                     nothing; the text is checked, because it may be
+HELD                                  the answer
 CALLED    the end                     the end
 ========  ==========================  ================================================
 
@@ -73,7 +74,7 @@ class AnswerToolShaper(PartsShaper):
 
     Args:
         tool: the answer tool.
-        again: composes the second question.
+        again: composes the second request.
         client_tools: the names of the client's tools; calls of other tools
             are dropped.
         signed: how many parts keep the signatures of their thinking.

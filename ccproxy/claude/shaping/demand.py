@@ -56,7 +56,7 @@ class DemandShaper(PartsShaper):
 
     Args:
         names: the tools of which the model must call one.
-        again: composes the second question.
+        again: composes the second request.
         signed: how many parts keep the signatures of their thinking.
     """
 

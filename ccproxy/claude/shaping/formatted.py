@@ -5,7 +5,7 @@ state      input                            passed on; next state
 =========  ===============================  ===========================================
 STREAMING  events                           the events
 STREAMING  the end of an answer in text     nothing: CHECKING
-STREAMING  any other end: a call, a cut     the end
+STREAMING  any other end: a call, cut off   the end
 CHECKING   a valid answer                   the end
 CHECKING   an invalid first part            `Restarted`; a second request: STREAMING
 CHECKING   an invalid second part           an error
@@ -27,7 +27,7 @@ class FormatShaper(PartsShaper):
 
     Args:
         schema: the client's schema as JSON.
-        again: composes the second question.
+        again: composes the second request.
         signed: how many parts keep the signatures of their thinking.
     """
 

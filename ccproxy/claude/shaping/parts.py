@@ -150,7 +150,7 @@ class PartsShaper(AnswerShaper):
     """A shaper whose answer may have a second part.
 
     Args:
-        again: composes the second question.
+        again: composes the second request.
         signed: how many parts keep the signatures of their thinking.
     """
 

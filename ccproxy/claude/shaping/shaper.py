@@ -31,8 +31,8 @@ class AskAgain:
     body: ComposedBody
 
 
-# `Composition.again`: composes the second question from the first answer and a text to
-# the model; None: no text can follow this conversation.
+# `Composition.again`: composes the second request from the first answer and a text to
+# the model; returns None if no text can follow this conversation.
 ComposeAgain: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
 
 
@@ -43,7 +43,8 @@ class AnswerShaper(ABC):
     of its answer follow the events of the first part.
 
     Attributes:
-        pending: the step that is needed before the held end is passed on; None: none.
+        pending: the step that is needed before the answer's end, which is held back, is
+            passed on; None if no step is needed.
     """
 
     pending: SchemaCheck | AskAgain | None = None

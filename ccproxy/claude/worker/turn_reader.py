@@ -84,7 +84,7 @@ class Deadlines:
             self._next.reset(self._limits.silence_timeout)
 
     def waiting(self) -> None:
-        """Restart the limit on silence, if there was a token: the CLI will retry."""
+        """Restart a running limit on silence, because the CLI will retry."""
         if self._has_token:
             self.token()
 
