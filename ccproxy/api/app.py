@@ -55,16 +55,16 @@ class API:
         cors: the sites whose pages may use the routes.
         settings: the settings of the routes.
         observer: notified of every request.
-        memory: counts what requests and clients hold.
+        memory: counts the bytes that requests and WebSockets hold.
         exposition: renders the metrics for ``GET /metrics``.
-        tracker: has the requests for the dashboard.
+        tracker: lists the requests for the dashboard.
         agent: makes the requests of ``--passthrough``.
-        environment: has the keys for ``--passthrough``.
+        environment: contains the keys for ``--passthrough``.
         clock: the reactor.
         wall_seconds: returns the Unix time.
 
     Raises:
-        SettingsError: ``--passthrough`` names no route, or no key.
+        SettingsError: ``--passthrough`` names an unknown route or a missing key.
     """
 
     def __init__(

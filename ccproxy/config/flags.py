@@ -59,7 +59,7 @@ class SettingsOptions(usage.Options):
         """The flags that a subclass has added, for ``--help``."""
         of_settings = {text.flag for option in OPTIONS for text in option.spellings}
         own = {name.removesuffix("=") for name in self.longOpt} - of_settings
-        # Every command has these two; they come last.
+        # Every command has these two flags; they come last.
         ordered = sorted(own, key=lambda flag: (flag in ("version", "help"), flag))
         return [
             Entry(f"--{flag} {self.metavars.get(flag, '')}".rstrip(), self._about(flag))

@@ -1,6 +1,6 @@
 """Declares options: attrs fields with flag, variable, help and parser as metadata.
 
-A settings class declares each option by a call of `option`. The flags, ``--help``, the
+A settings class declares each option by calling `option`. The flags, ``--help``, the
 table in docs/settings.md and the values read from the environment all come from that
 declaration. By default, the names come from the field's name: the field
 ``idle_timeout`` has the flag ``--idle-timeout`` and the variable

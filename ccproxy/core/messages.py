@@ -191,8 +191,8 @@ class MessagesRequest:
         continues_pauses: whether an answer that the provider pauses (``pause_turn``) is
             continued by a further request. Otherwise the client continues it.
         may_be_kept: whether the answer may be stored on disk.
-        cache: the client's options of the prompt cache.
-        conversation: the id of the conversation, for counting; empty: it is found by
+        cache: the client's options for the prompt cache.
+        conversation: the id of the conversation, for counting; empty: it is computed by
             `ccproxy.core.conversation`.
         paths: the client's names of fields, such as ``output_config.format.schema`` →
             ``text.format.schema``; not compared.

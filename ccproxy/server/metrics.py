@@ -31,7 +31,7 @@ from ccproxy.web.observer import RequestObserver, RequestOutcome
 
 _OTHER = "other"
 _MOST_MODELS = 30
-# Of so many answers the gauge of the cache tells the share.
+# The number of the last answers that the gauge of the cache covers.
 _CACHE_ANSWERS = 100
 # Values of `api_retry` messages of the CLI: docs/claude-cli-protocol.md, "Retries".
 _REASONS = frozenset(
@@ -75,7 +75,7 @@ class MetricsSource(CLIActivity, Protocol):
 
     @property
     def probe_result(self) -> ProbeResult:
-        """What is known of the CLI's binary."""
+        """The result of the examination of the CLI's binary."""
 
 
 class Metrics(ClaudeObserver, RequestObserver):
@@ -92,7 +92,7 @@ class Metrics(ClaudeObserver, RequestObserver):
     def __init__(self) -> None:
         own = self._registry = CollectorRegistry()
         self._models: set[str] = set()
-        # By model: the read and the whole input tokens of the last answers.
+        # By model: the cached and all input tokens of each of the last answers.
         self._inputs: dict[str, deque[tuple[int, int]]] = {}
         self._known: dict[tuple[object, tuple[str, ...]], Any] = {}
         Info("ccproxy_build", "The version of ccproxy.", registry=own).info(
@@ -281,7 +281,7 @@ class Metrics(ClaudeObserver, RequestObserver):
     def _cached(self) -> Metric:
         ratio = Metric(
             "ccproxy_cache_read_ratio",
-            "Share of the input of the last 100 answers that the cache had.",
+            "Share of the last 100 answers' input that was read from the cache.",
             "gauge",
         )
         for model, inputs in self._inputs.items():
@@ -312,7 +312,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         found = self.watched.probe_result
         version = Metric(
             "ccproxy_cli_conformance",
-            "1 for how the version of the CLI stands to what the proxy relies on.",
+            "1 for the state of the CLI's version: whether it fulfils the contract.",
             "gauge",
         )
         version.add_sample(version.name, {"standing": found.standing.value}, 1)

@@ -174,7 +174,7 @@ class ProxySite(Site):
 
 
 def endpoint_of(reactor: Any, text: str) -> IStreamServerEndpoint:
-    """Parse an endpoint string of Twisted's.
+    """Parse a Twisted endpoint string.
 
     Raises:
         SettingsError: the string is not a valid endpoint.

@@ -17,7 +17,7 @@ struct does not declare are ignored, too. A field whose value is ``null``, ``fal
 ``auto`` or empty asks for nothing, so it is neither reported nor refused.
 
 It is slow to visit every object of a request in Python. The request is therefore first
-decoded to a stricter type. Its objects are visited only if that fails.
+decoded to a stricter type. Its objects are visited only if this decoding fails.
 """
 
 import types
@@ -152,11 +152,11 @@ def _parts(hint: Any) -> Iterator[Any]:
 def decode_request(
     decoder: msgspec.json.Decoder[_T], body: bytes
 ) -> tuple[_T, Adjustments]:
-    """Decode the body of a request to its struct, and report what is not read of it.
+    """Decode a request's body to a struct, and report the fields that are not read.
 
     Args:
-        decoder: of the struct, which has the fates of the fields.
-        body: as it came.
+        decoder: decodes to the struct that declares the fates of the fields.
+        body: the body as it was received.
 
     Raises:
         ClientError: the body is invalid, or a field is refused.

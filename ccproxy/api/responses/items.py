@@ -17,7 +17,7 @@ same to the model in both cases.
 ``web_search_call``           replaced by what the proxy remembers of the
                               search, or left out
 ``configuration_update``      left out; refused if it changes the format
-any other                     left out; such items are of hosted tools
+any other                     left out; such items belong to hosted tools
 ============================  ================================================
 
 If an item of the request is left out, its path is reported.
@@ -66,7 +66,7 @@ INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
 INCLUDE_SOURCES = "web_search_call.action.sources"
 # The limit of a request of the Messages API.
 _MOST_RESOLVED_BYTES = 32 * 2**20
-# Items of these types may have other shapes, because other providers have them, too.
+# Items of these types may have other shapes, because other providers use them, too.
 _SEALED = ("reasoning", "compaction")
 # Changes the effort and the format of all later answers.
 _UPDATE = "configuration_update"

@@ -1,7 +1,7 @@
 """Chooses the ``thinking`` that is sent. Pure.
 
 =================  ===================================================================
-the client sends   the proxy sends, depending on the model
+the client sends   the proxy sends the first form that the model takes
 =================  ===================================================================
 nothing            in OpenAI's APIs: nothing, which means the CLI's default;
                    in the Messages API: that API's default

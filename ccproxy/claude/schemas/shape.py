@@ -27,7 +27,7 @@ _Named = dict[str, "_Schema | bool"]
 
 
 class _Schema(msgspec.Struct):
-    """The keywords whose values must have a certain type; others may be anything."""
+    """The keywords whose values must have a certain type; others may have any value."""
 
     type: _Type | list[_Type] = "object"
     ref: str = msgspec.field(name="$ref", default="")
