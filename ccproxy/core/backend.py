@@ -80,7 +80,7 @@ class Status:
         why_native: the reason for ``native``, one clause; empty with ``body``.
         conformance: whether this version of the CLI does what the proxy relies on:
             ``tested``, ``newer_than_tested``, ``falls_short`` or ``unchecked``.
-        falls_short_in: the names of the behaviours that it lacks.
+        falls_short_in: the names of the behaviours that this version lacks.
     """
 
     answers: bool

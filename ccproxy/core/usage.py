@@ -37,8 +37,8 @@ class UsageKey:
         model: the full id of the model that answered.
         key: the id of the client's API key; not the key itself.
         client: the family of the client program.
-        conversation: the id of the conversation, of which there is one total; then
-            ``day`` is its last day, and ``model`` is empty. Empty: all conversations.
+        conversation: for the total of one conversation, its id; ``day`` is then the
+            conversation's last day, and ``model`` is empty. Otherwise empty.
     """
 
     day: str

@@ -1,4 +1,4 @@
-"""For the examination of CLI binaries: the scripted API, and the stored results."""
+"""The scripted API for examinations of CLI binaries, and the stored results."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what servers have left that were killed while they wrote."""
+    """Remove the files of servers that were killed while they wrote a result."""
     for path in folder.glob(f"{_FILE}.*"):
         pid = path.suffix.removeprefix(".")
         try:

@@ -61,7 +61,8 @@ class Proxy:
 
     Attributes:
         resource: the API; mount it at any path.
-        service: start and stop it with the application; the resource needs it running.
+        service: start and stop it with the application; the resource works only while
+            the service runs.
     """
 
     resource: IResource

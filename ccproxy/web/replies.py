@@ -115,7 +115,7 @@ def set_question_headers(
 
 
 def refuse_ignored(paths: Sequence[str]) -> None:
-    """Refuse a request of which a field has no effect (``--strict``).
+    """Refuse a request if a field of it has no effect (``--strict``).
 
     Args:
         paths: the paths that `set_question_headers` would report as ignored.

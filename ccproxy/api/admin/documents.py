@@ -42,7 +42,8 @@ class _Line(_Amount, kw_only=True, omit_defaults=True):
 class UsageDocument(msgspec.Struct):
     """The usage since a day, in total and by day, model, key and client.
 
-    Or by one of these; or by conversation, with its key, client and last day.
+    With ``by``, the usage is grouped by only one of these, or by conversation. A
+    conversation also has its key, client and last day.
     """
 
     object: str

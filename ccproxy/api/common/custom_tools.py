@@ -89,7 +89,7 @@ class _Phase(Enum):
 class CustomInputDecoder:
     r"""Decodes ``{"input": "…"}``, in pieces of any size, to its text.
 
-    The model may call the tool with other arguments. For them `end` returns everything:
+    The model may call the tool with other arguments. Then `end` returns the whole text:
     the property ``input`` if it is text, or else the JSON of the arguments.
     """
 

@@ -1,4 +1,4 @@
-"""Mends histories that a client has cut (``--repair-histories``). Pure.
+"""Repairs histories that a client has cut (``--repair-histories``). Pure.
 
 ===============================  ====================================================
 what the client sent             what is sent
@@ -10,7 +10,7 @@ second result for a call         after a line that says what the content is
 ===============================  ====================================================
 
 The path of each such call and result is reported. Consecutive messages of one role need
-no mending. Calls that were cut off are left out even without the option: see
+no repair. Calls that were cut off are left out even without the option: see
 `ccproxy.api.common.pairing`.
 
 Source: rules 9 and 10 of the Messages API.
@@ -48,7 +48,7 @@ def repaired(
 
     Args:
         messages: the messages in the client's order.
-        adjustments: records the paths of the mended calls and results.
+        adjustments: records the paths of the repaired calls and results.
 
     Raises:
         ClientError: the content of a result without a call is invalid.

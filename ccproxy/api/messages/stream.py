@@ -13,9 +13,9 @@ If the answer fails, ``error`` is the last event.
 Blocks and deltas are the provider's, but have new numbers: some blocks are left out,
 and an answer can have the blocks of several messages.
 
-If the client has not asked for thinking, it is removed, because many clients expect
-text in the first block. The proxy remembers the removed thinking for the next request
-of the conversation (`ccproxy.claude.answers`).
+If the client has not asked for thinking, all thinking is removed, because many clients
+expect text in the first block. The proxy remembers the removed thinking for the next
+request of the conversation (`ccproxy.claude.answers`).
 
 Source: "Streaming messages" in the Messages API's documentation; the accumulation of
 anthropic-python 2.14.
@@ -66,7 +66,7 @@ _DELTA = "content_block_delta"
 
 @frozen(kw_only=True)
 class ThinkingForm:
-    """What of the thinking the client receives.
+    """Which parts of the thinking the client receives.
 
     Attributes:
         is_shown: whether the client receives blocks of thinking.
@@ -88,7 +88,7 @@ class ThinkingFilter:
     block.
 
     Args:
-        form: what of the thinking the client receives.
+        form: which parts of the thinking the client receives.
     """
 
     def __init__(self, form: ThinkingForm) -> None:
@@ -141,7 +141,7 @@ class MessageStream:
 
     Args:
         meta: the ids of the answer.
-        thinking: what of the thinking the client receives.
+        thinking: which parts of the thinking the client receives.
 
     Attributes:
         error: the error that ended the answer; None: there is none.

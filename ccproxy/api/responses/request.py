@@ -331,7 +331,7 @@ def request_of(
         context: all items of the conversation.
         encryptor: may be None if no item has encrypted content.
         closing: the text of a user message that is appended; empty: none.
-        repairs: whether calls and results that do not match are mended.
+        repairs: whether calls and results that do not match are repaired.
 
     Raises:
         ClientError: the conversation cannot be translated to the Messages API.

@@ -93,8 +93,8 @@ class Composition:
         thinking in the turns           the thinking
         the schemas as too complex      ``strict`` of all tools. If no tool is strict,
                                         or if the message names the format:
-                                        ``output_config.format``; the answer then
-                                        comes by a tool of the proxy.
+                                        ``output_config.format``; the answer is
+                                        then a call of the proxy's tool.
         ==============================  =============================================
 
         Args:

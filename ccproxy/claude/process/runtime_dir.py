@@ -27,7 +27,7 @@ _MAKING_SECONDS = 3600.0
 
 
 class RuntimeDirectory:
-    """A folder, removed at this server's end; if it is killed, by the next server.
+    """A folder that this server removes at its end, or the next server after a kill.
 
     Attributes:
         path: the folder; only this user can read it.

@@ -62,7 +62,7 @@ class CompiledSchema:
         Returns:
             None if the instance satisfies the schema; otherwise the place and the
             keyword, as a sentence without full stop. The sentence may quote the schema,
-            but of the instance only names of properties.
+            but quotes only names of properties of the instance.
         """
         try:
             value = msgspec.json.decode(instance)

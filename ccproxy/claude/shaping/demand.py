@@ -3,7 +3,8 @@
 =======  ===========================  ================================================
 state    input                        passed on; next state
 =======  ===========================  ================================================
-OPEN     thinking and the like        the event
+OPEN     any event but text, call     the event
+         and end
 OPEN     text, or another call        nothing, the event is held back: HELD
 HELD     any other event              nothing, the event is held back
 any      the required call            the held events, then the call: CALLED
