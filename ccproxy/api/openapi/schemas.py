@@ -61,7 +61,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "stream": {"model": "sonnet", "input": "Hello!", "stream": True},
         "background": {"model": "sonnet", "input": "Hello!", "background": True},
     },
-    "MessagesRequest": {
+    "CreateMessageRequest": {
         "plain": {"model": "sonnet", "max_tokens": 1000, "messages": [_HELLO]},
         "stream": {
             "model": "sonnet",

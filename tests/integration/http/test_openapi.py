@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.utils import getProcessOutputAndValue
 
 from ccproxy.api.app import ROUTES, describe
+from ccproxy.api.openapi.schemas import EXAMPLES
 from ccproxy.web.operation import Route
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
 from tests.support.backend import ScriptedRequest
@@ -117,6 +118,11 @@ def _examples() -> list[tuple[str, Any]]:
             examples = body["content"]["application/json"]["examples"]
             found += [(path, example["value"]) for example in examples.values()]
     return found
+
+
+def test_every_example_is_one_of_a_request() -> None:
+    requests = {route.operation.request for route in ROUTES} - {None}
+    assert set(EXAMPLES) <= {request.__name__ for request in requests if request}
 
 
 @pytest.mark.threads
