@@ -6,7 +6,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, settings
@@ -51,7 +52,7 @@ def reply(said: ScriptedAnswer) -> Reply:
             ScriptedBlock(
                 raw=block.start,
                 raw_deltas=block.deltas,
-                raw_document={**block.start, "signature": SIGNATURE},
+                raw_document=_document(block.start),
             )
             for block in said.blocks
         ),
@@ -60,6 +61,11 @@ def reply(said: ScriptedAnswer) -> Reply:
         stop_details=said.stop.get("stop_details"),
         output_tokens=20,
     )
+
+
+def _document(start: Mapping[str, Any]) -> Mapping[str, Any]:
+    is_thinking = start["type"] == "thinking"
+    return {**start, "signature": SIGNATURE} if is_thinking else start
 
 
 @ensureDeferred
