@@ -98,8 +98,8 @@ def without_halves(json: bytes) -> bytes:
 def exact_decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
     """Make a decoder that leaves numbers with a fraction or an exponent undecoded.
 
-    If the value is encoded again, such a number is spelled as it was. No number is too
-    large.
+    If the value is encoded again, such a number is spelled as before. Numbers of any
+    size are accepted.
 
     Args:
         kind: the type of the values; only numbers in a field of type `Any` or

@@ -31,7 +31,7 @@ from ccproxy.web.observer import RequestObserver, RequestOutcome
 
 _OTHER = "other"
 _MOST_MODELS = 30
-# The number of the last answers that the gauge of the cache covers.
+# The number of answers, the most recent ones, that the gauge of the cache covers.
 _CACHE_ANSWERS = 100
 # Values of `api_retry` messages of the CLI: docs/claude-cli-protocol.md, "Retries".
 _REASONS = frozenset(
@@ -135,7 +135,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         )
         self._tokens = Counter(
             "ccproxy_tokens_total",
-            "Tokens of complete answers; the kinds do not overlap.",
+            "Tokens of answers; the kinds do not overlap.",
             ["model", "kind"],
             registry=own,
         )

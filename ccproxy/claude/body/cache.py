@@ -3,9 +3,9 @@
 The provider takes four breakpoints. The CLI uses one of them for its identity, and one
 for the client's system prompt if there is one. The others are for the client's last
 breakpoints. If the client has none, the proxy marks the end of the question, and the
-end of the previous question. At the latter, the provider finds the cache entry of the
-previous request, however many blocks the answer has, and even if the client has changed
-its last block.
+end of the previous question. At the end of the previous question, the provider finds
+the cache entry of the previous request, however many blocks the answer has, and even if
+the client has changed the last block of its request.
 
 All breakpoints of a request have the same time to live, the CLI's included.
 

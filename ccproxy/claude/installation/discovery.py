@@ -29,7 +29,7 @@ class UnlistedModels:
 
         Args:
             unlisted: configured names that the CLI does not have.
-            listed: the names that it has.
+            listed: the names that the CLI has.
         """
         for name in unlisted:
             if name not in self._warned:

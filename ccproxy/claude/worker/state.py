@@ -66,7 +66,7 @@ class HasWorkerState:
 
     @property
     def is_asking(self) -> bool:
-        """Whether the answer arrives."""
+        """Whether the question is written, and its answer is arriving."""
         return self._state is WorkerState.ASKING
 
     @property
