@@ -116,7 +116,7 @@ class _Application(MultiService):
     def _take_signals(self) -> None:
         """Handle the signals that stop the server, in place of Twisted's handlers.
 
-        Twisted fails if a second signal comes before it has handled the first.
+        Twisted fails if a second signal comes before Twisted has handled the first.
         """
         for number in _STOPPING:
             handler = signal.getsignal(number)

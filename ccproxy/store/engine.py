@@ -1,6 +1,6 @@
 """Opens SQLite and PostgreSQL databases and brings their schema up to date.
 
-All of this blocks, so a server does it in the store's threads.
+All functions block, so a server calls them in the store's threads.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ _CONNECT_SECONDS = 3
 _CONNECTIONS = 4
 _WRITABLE_BY_OTHERS = 0o022
 _COMPANIONS = ("-wal", "-shm", ".lock")
-# Any number will do; all versions of ccproxy must use the same.
+# An arbitrary number, which must be the same in all versions of ccproxy.
 _MIGRATION_LOCK = 0x63637072
 
 

@@ -59,7 +59,7 @@ class CompletionGroup:
         self._stats = stats
         self._over: Deferred[None] = Deferred()
         self._pending: list[PendingRequest] = []
-        # The receivers whose requests have not been sent, and the function that sends.
+        # The receivers whose requests are not sent yet, and the function to send them.
         self._left: list[Receiver] = []
         self._ask: Callable[[Receiver], None] = _nothing
         self._unanswered = 0

@@ -62,7 +62,7 @@ _LONGEST = 200
 
 @define(eq=False)
 class AnswerUsage:
-    """The usage of one answer, also of an answer that fails or is cancelled.
+    """The usage of one answer, even if the answer fails or is cancelled.
 
     Attributes:
         usage: the usage that `Finished` reports; before the end, the sum of the usage
@@ -165,7 +165,7 @@ class RequestOutcome:
         finish: why the answer ended: a `FinishReason`, an error's code,
             ``client_gone``; ``none`` if there was no answer.
         model: the full id of the model that answered; empty: no model did.
-        usage: the answer's usage, also if the answer was cut; None: no answer began.
+        usage: the answer's usage, even if the answer was cut; None: no answer began.
         cost_usd: the cost that the CLI reported; None: it reported none.
         seconds: the duration of the request.
         key: the id of the key that was sent.

@@ -234,7 +234,7 @@ def decode_tools(
     if wanted.mode == "none":
         adjustments.forget_searches()
     if max_tool_calls is not None and not adjustments.web_searches:
-        # It limits the calls of the provider's tools only.
+        # `max_tool_calls` limits the calls of the provider's tools only.
         adjustments.ignore(_MAX_CALLS)
     tools, chosen = wanted.applied(made, table, one_call=one_call)
     return DecodedTools(

@@ -23,7 +23,7 @@ _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
 # A longer number matches in parts. `_as_printed` finds that the parts are changed.
 _NUMBER = re.compile(rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,400})?")
 _LARGEST_INTEGER = 2**53
-# A name that JavaScript takes for a position in a list: at most `_LARGEST_INDEX`.
+# A name that JavaScript takes for a list index: at most `_LARGEST_INDEX`.
 _INDEX = re.compile(rb"0|[1-9][0-9]{0,9}")
 _LARGEST_INDEX = 2**32 - 2
 _DIGITS = 20
@@ -66,7 +66,7 @@ class _ChangedNames(Exception):
 
 
 class _Names:
-    """The names of an object's fields until now."""
+    """The names of an object's fields so far."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
@@ -77,7 +77,7 @@ class _Names:
         is_repeated = name in self._seen
         self._seen.add(name)
         if not _INDEX.fullmatch(name) or int(name) > _LARGEST_INDEX:
-            # No position may follow.
+            # A list index after this name would be moved before it.
             self._next_index = _LARGEST_INDEX + 1
             return is_repeated
         is_moved = int(name) < self._next_index

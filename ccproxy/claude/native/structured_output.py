@@ -88,7 +88,7 @@ _decode_turn = msgspec.json.Decoder(_UserTurn | None).decode
 
 
 class StructuredAnswer:
-    """The answer by a schema: the input of a call of the CLI's tool, in pieces.
+    """The answer that has a schema: the input of a call of the CLI's tool, in pieces.
 
     Only the last call that the CLI has not rejected is the answer.
     """
@@ -143,7 +143,7 @@ class StructuredAnswer:
         return None
 
     def error(self) -> SchemaNotSatisfied | None:
-        """The error if the turn has ended without an answer; None: there is one."""
+        """The error of a turn that ended without an answer; None: it has an answer."""
         if self._id is None:
             return SchemaNotSatisfied(
                 "the model answered in prose instead of JSON; try again, or "

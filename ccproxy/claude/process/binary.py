@@ -15,7 +15,8 @@ from attrs import frozen
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
 # Versions before 2.1.248 ignore `client_composed` and so read `@path` from the prompt.
-# They cannot replace the system prompt of a running process. The tests run 2.1.251.
+# They cannot replace the system prompt of a running process. 2.1.251 is the oldest
+# version with which the tests are run.
 OLDEST_VERSION = (2, 1, 251)
 
 # Source: docs/claude-cli-protocol.md, "Counting".

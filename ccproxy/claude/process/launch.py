@@ -22,7 +22,7 @@ from ccproxy.core.errors import Cause, ClaudeUnavailable
 # Makes the CLI write the provider's error messages to stderr. The CLI calls the option
 # deprecated; a version without it would not start.
 ERROR_LOG = "--debug-to-stderr"
-# This variable marks every process of a session, also those that have left its group.
+# This variable marks every process of a session, even outside the process group.
 MARKER = "CCPROXY_SESSION"
 
 
@@ -71,7 +71,8 @@ _FIXED = {
     "DISABLE_ERROR_REPORTING": "1",
     # With `--debug-to-stderr`: the provider's error messages, and no other output.
     "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",
-    # A second protection against `@path`, and no files of the host in any prompt.
+    # These keep files of this machine out of prompts; the first is also a second
+    # protection against `@path`.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
@@ -82,7 +83,8 @@ _FIXED = {
     "CLAUDE_CODE_DAPPER_LAGOON": "0",
     # Otherwise a client's tool named Bash makes the CLI add a note on git.
     "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",
-    # A refusal is the answer: no repeated request, no other model.
+    # The client gets a refusal as the answer. The CLI must not ask again, or ask
+    # another model.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
 }

@@ -59,7 +59,7 @@ def last_logged_error(log: str) -> LoggedError | None:
 
 
 def message_of(document: str) -> str | None:
-    """The message in an error document; None: ``document`` is not one of the API."""
+    """The message in an error document; None: the document has another form."""
     try:
         return _decode(document).error.message
     except msgspec.DecodeError:

@@ -1,8 +1,8 @@
 r"""The known drafts of JSON Schema, their rules, and the texts of their errors. Pure.
 
-Schemas have JavaScript's regular expressions. Named groups and Unicode's general
-categories are translated to Python's syntax. Python does not support other properties
-of characters, such as ``\p{Script=Greek}``.
+Regular expressions in schemas have JavaScript's syntax. Named groups and Unicode's
+general categories are translated to Python's syntax. Python does not support other
+properties of characters, such as ``\p{Script=Greek}``.
 """
 
 import re
@@ -36,7 +36,7 @@ _DIFFERENT = re.compile(
     rf"{_PROPERTY}|\\k<(\w+)>|\\.|(\[(?:\\.|[^\]\\])*\])|\(\?<(?=[A-Za-z_])", re.DOTALL
 )
 _IN_CLASS = re.compile(rf"{_PROPERTY}|\\.", re.DOTALL)
-# No characters are assigned in the planes between.
+# No characters are assigned in the planes between these ranges.
 _ASSIGNED = (range(0x40000), range(0xE0000, sys.maxunicode + 1))
 
 
@@ -218,7 +218,7 @@ def python_pattern(pattern: str) -> str:
 
 
 def _characters(category: str, is_negated: bool) -> str:
-    """The characters of a category, or all others, for use in a class.
+    """The characters of a category, or all others, for use in a character class.
 
     An unknown category has no characters, and an empty class does not compile.
     """

@@ -230,7 +230,7 @@ class _Reader:
                 return sizes.get(one, 1)
             path = self._places[one]
             if one in entered:
-                raise SchemaRefused(path, "its references go round in a circle")
+                raise SchemaRefused(path, "its references form a cycle")
             entered.add(one)
             total = 1 + sum(map(size, self._same[one]))
             if total > MOST_EXPANDED:

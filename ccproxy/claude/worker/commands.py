@@ -56,7 +56,7 @@ _WARM_UP = "This is not to be asked of anybody."
 _COUNT_SECONDS = 15.0
 
 _T = TypeVar("_T")
-# Makes a command of a text, and the text.
+# A function that makes a command from a text, and the text.
 _TextCommand: TypeAlias = tuple[Callable[[str], Mapping[str, object]], bytes]
 # Every answer of the provider takes longer, even an answer of a few words.
 _SHORT_SECONDS = 0.05
@@ -152,13 +152,13 @@ class Commands:
         await self._send_texts(commands)
 
     async def count(self, text: str, model: str) -> int | None:
-        """Have the provider count the tokens of a text, as one message of the user.
+        """Let the provider count the tokens of a text, as one message of the user.
 
         If the provider does not count, the CLI answers with a guess of its own, which
         is not used.
 
         Returns:
-            None: there is no count of the provider's.
+            The number of tokens; None: the provider did not count.
         """
         self.has_body = False
         commands = self._set_system(text)

@@ -4,7 +4,7 @@
 OK         the check passed
 NOTE       a server will work; the operator should read the message
 SKIPPED    the check was not made; the message has the reason
-WRONG      a server will not work; message or remedy say what to do
+WRONG      a server will not work; the message or the remedy says what to do
 =========  ==============================================================
 """
 

@@ -103,7 +103,7 @@ async def test_one_helper_is_started_and_kept(make: Callable[..., Any]) -> None:
         ),
         (RANGES, "p", "compiling it takes longer than 1 seconds"),
         (doubled(18), "p.$ref", "multiply to more than 10000 subschemas"),
-        (b'{"$ref": "#"}', "p", "round in a circle"),
+        (b'{"$ref": "#"}', "p", "form a cycle"),
         (b'{"$ref": "http://localhost/x"}', "p.$ref", "nothing is fetched"),
         (b'{"allOf": [{"type": "any"}]}', "p.allOf[0].type", '"any" is neither one of'),
         (b'{"a', "p", "it is not JSON"),
