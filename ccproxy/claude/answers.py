@@ -11,8 +11,9 @@ everything before the message (`ccproxy.claude.body.turns`). Newer models refuse
 thinking after any other prefix. For older models, a message is also looked up by the
 ids of its calls, because some clients change earlier messages.
 
-A client of OpenAI's APIs cannot send back what the provider's own tools have found, so
-messages with their blocks are remembered, too, without calls of the client's tools.
+A client of OpenAI's APIs cannot send back what the provider's own tools have found. So
+messages with blocks of these tools are remembered, too, even if they have no calls of
+the client's tools.
 
 After a restart, or on another server, the memory is empty. So the messages of a request
 are first looked up in the store (`SharedAnswers`), by a hash of the ids of their calls

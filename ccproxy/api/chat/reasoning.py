@@ -22,8 +22,8 @@ class ReasoningDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One entry of ``reasoning_details``.
 
     OpenRouter's entries do not have ``model`` and ``prefix``. Thinking is useless to
-    another model than the one that made it, and newer models refuse it if the
-    conversation before it was changed.
+    any model except its author, and newer models refuse thinking if the conversation
+    before it was changed.
 
     Attributes:
         model: the full id of the model that made the thinking.

@@ -114,7 +114,7 @@ class DecodedMessagesRequest(DecodedRequest):
     """A decoded request.
 
     Attributes:
-        thinking: what of the thinking the client receives.
+        thinking: which parts of the thinking the client receives.
     """
 
     thinking: ThinkingForm

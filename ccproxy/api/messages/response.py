@@ -21,7 +21,7 @@ class MessageDocument(AnswerCollector):
 
     Args:
         meta: the ids of the answer.
-        thinking: what of the thinking the client receives.
+        thinking: which parts of the thinking the client receives.
     """
 
     def __init__(self, meta: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
