@@ -35,6 +35,7 @@ from msgspec import Raw
 
 from ccproxy.core.blocks import Block, Opaque, Text, ToolUse
 from ccproxy.core.errors import CCProxyError
+from ccproxy.core.fallbacks import fallback_model
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,
@@ -177,6 +178,7 @@ class MessageBuilder:
                 if index in self._current:
                     self._current[index].merge(raw)
             case ContentBlockStart(block, index):
+                self.model = fallback_model(block) or self.model
                 self._current[index] = _OpenBlock(block)
                 self._parts.append(self._current[index])
             case ContentBlockStop(index):

@@ -28,7 +28,7 @@ def folded_chat(chunks: Sequence[JSON]) -> JSON:
     usage = None
     for chunk in chunks:
         assert chunk["object"] == "chat.completion.chunk"
-        same = ("id", "created", "model")
+        same = ("id", "created")
         assert [chunk[name] for name in same] == [chunks[0][name] for name in same]
         if not chunk["choices"]:
             usage = chunk["usage"]
@@ -39,7 +39,7 @@ def folded_chat(chunks: Sequence[JSON]) -> JSON:
         _add_to_message(message, piece["delta"])
         choice |= {name: value for name, value in piece.items() if name != "delta"}
     return {
-        **{name: chunks[0][name] for name in ("id", "created", "model")},
+        **{name: chunks[-1][name] for name in ("id", "created", "model")},
         "object": "chat.completion",
         "choices": [choice],
         "usage": usage,
@@ -201,7 +201,10 @@ def folded_message(events: Sequence[JSON]) -> tuple[JSON, list[str]]:
             case "content_block_start":
                 assert not is_open
                 assert event["index"] == len(message["content"])
-                message["content"].append(event["content_block"])
+                block = event["content_block"]
+                message["content"].append(block)
+                if block["type"] == "fallback":
+                    message["model"] = block["to"]["model"]
                 inputs.append("")
                 is_open = True
             case "content_block_delta":

@@ -56,6 +56,13 @@ BEGUN: Mapping[str, Any] = {
 UNKNOWN_DELTA = {"type": "a_delta_of_next_year", "x": [1.5, None]}
 # Most blocks begin empty.
 _BEGINNINGS = st.sampled_from(("", "", "", "", "begun "))
+# From here on another model answers.
+FALLBACK = {
+    "type": "fallback",
+    "from": {"model": "claude-test"},
+    "to": {"model": "claude-test-2"},
+    "trigger": {"type": "refusal"},
+}
 UNKNOWN = {"type": "a_block_of_next_year", "x": {"y": [1.5, None]}}
 _CITED = {"cited_text": "so 😀\x00", "document_index": 0, "document_title": None}
 _BLOCKS_CITED = {"start_block_index": 0, "end_block_index": 2}
@@ -196,6 +203,12 @@ class ScriptedAnswer:
         return "".join(block.joined(name) for block in self.blocks)
 
     @property
+    def model(self) -> str:
+        """The model that answers at the end."""
+        fell_back = any(block.type == "fallback" for block in self.blocks)
+        return "claude-test-2" if fell_back else "claude-test"
+
+    @property
     def message_fields(self) -> Mapping[str, Any]:
         """The fields of the message that have no place of their own in the events."""
         known = ("stop_details", "stop_sequence")
@@ -304,7 +317,14 @@ def _calls(draw: st.DrawFn) -> ScriptedBlock:
     return ScriptedBlock(start, tuple(_extended(draw, deltas)))
 
 
-_PAGES = [{"type": "web_search_result", "url": "https://a", "title": "A"}]
+_PAGES = [
+    {
+        "type": "web_search_result",
+        "url": "https://a",
+        "title": "A",
+        "encrypted_content": "x",
+    }
+]
 _SEARCH_FAILED = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
 _FIXED: tuple[Mapping[str, Any], ...] = (
     {"type": "redacted_thinking", "data": REDACTED},
@@ -314,6 +334,7 @@ _FIXED: tuple[Mapping[str, Any], ...] = (
     _SERVER_RESULT,
     {**_SERVER_RESULT, "tool_use_id": "srvtoolu_2", "content": _PAGES},
     {**_SERVER_RESULT, "content": _SEARCH_FAILED},
+    FALLBACK,
     UNKNOWN,
 )
 _BLOCKS = (

@@ -56,6 +56,7 @@ from ccproxy.core.encoding import (
     halves_around_text,
 )
 from ccproxy.core.errors import CCProxyError
+from ccproxy.core.fallbacks import fallback_model
 from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBuilder
 from ccproxy.core.stream import (
     AgentToolUsed,
@@ -135,8 +136,7 @@ def _choice(
     prefix: str,
 ) -> CompletionChoice:
     """Encode one finished answer."""
-    reasoning = ReasoningEncoder(prefix)
-    model = ""
+    reasoning, model = ReasoningEncoder(prefix), ""
     thinking: list[str] = []
     details: list[ReasoningDetail] = []
     calls: list[tuple[ToolUse, str]] = []
@@ -157,6 +157,7 @@ def _choice(
                         cited.add(text)
                         annotations += map(_annotation, cited.end_block())
                     case Opaque():
+                        model = fallback_model(block) or model
                         errors += _errors(block)
                     case Thinking(thought, signature):
                         thinking.append(thought)
@@ -200,7 +201,6 @@ class ChatStream:
 
     Attributes:
         error: the error of the first answer that failed; None: no answer failed.
-        model: the full id of the model that answers; empty before the answer begins.
     """
 
     def __init__(
@@ -215,7 +215,11 @@ class ChatStream:
         self._include_usage = include_usage
         self._lanes = [_Lane(index, meta.prefix) for index in range(choices)]
         self.error: CCProxyError | None = None
-        self.model = ""
+
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before the answer begins."""
+        return next((lane.model for lane in self._lanes if lane.model), "")
 
     @property
     def encoders(self) -> Sequence[Encode]:
@@ -242,23 +246,22 @@ class ChatStream:
             match event:
                 case TextDelta(text):
                     if not lane.head:
-                        wire += self._begin(lane, self.model)
+                        wire += self._begin(lane)
                     lane.cited.add(text)
                     data = lane.head + encode_json(text) + lane.tail
                     wire.append(WireEvent("", data))
                 case ThinkingDelta(text):
                     lane.thinking.append(text)
-                    wire += self._begin(lane, self.model)
+                    wire += self._begin(lane)
                     wire += self._deltas(lane, ChunkDelta(reasoning_content=text))
                 case AgentToolUsed():
                     line = ChunkDelta(reasoning_content=agent_line(event))
-                    wire += self._begin(lane, self.model)
+                    wire += self._begin(lane)
                     wire += self._deltas(lane, line)
                 case SignatureDelta(signature):
                     thinking = "".join(lane.thinking)
                     lane.thinking.clear()
-                    about = (thinking, signature, self.model)
-                    detail = lane.reasoning.signed(*about)
+                    detail = lane.reasoning.signed(thinking, signature, lane.model)
                     wire += self._thought(lane, detail)
                 case ContentBlockStart(block, index):
                     wire += self._start(lane, block, index)
@@ -272,7 +275,8 @@ class ChatStream:
                     wire += self._annotated(lane)
                 case MessageStart(model):
                     lane.thinking.clear()
-                    wire += self._begin(lane, model)
+                    self._answer(lane, model)
+                    wire += self._begin(lane)
                 case Finished():
                     wire += self._finish(lane, event)
                 case Failed(error):
@@ -280,18 +284,26 @@ class ChatStream:
                     wire.append(WireEvent("", openai_error(error)))
         return wire
 
-    def _begin(self, lane: "_Lane", model: str) -> Sequence[WireEvent]:
+    def _answer(self, lane: "_Lane", model: str) -> None:
+        """Note which model answers from here on."""
+        lane.model = model
         if lane.head:
-            return ()
-        self.model = self.model or model
+            self._prepare(lane)
+
+    def _prepare(self, lane: "_Lane") -> None:
         text = ChunkChoice(lane.index, ChunkDelta(content=TEXT))
         lane.head, lane.tail = halves_around_text(self._chunk(text))
+
+    def _begin(self, lane: "_Lane") -> Sequence[WireEvent]:
+        if lane.head:
+            return ()
+        self._prepare(lane)
         opening = ChunkDelta(role="assistant", content="", refusal=None)
         return self._deltas(lane, opening)
 
     def _thought(self, lane: "_Lane", detail: ReasoningDetail) -> Sequence[WireEvent]:
-        begun = self._begin(lane, self.model)
-        return [*begun, *self._deltas(lane, ChunkDelta(reasoning_details=[detail]))]
+        delta = ChunkDelta(reasoning_details=[detail])
+        return [*self._begin(lane), *self._deltas(lane, delta)]
 
     def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[WireEvent]:
         """Encode the start of a block, and the end of the block before it."""
@@ -300,19 +312,20 @@ class ChatStream:
         match block.value:
             case ToolUse() as call:
                 lane.call_index = index
-                begun = self._begin(lane, self.model)
+                begun = self._begin(lane)
                 return [*before, *begun, *self._call(lane, call)]
             case RedactedThinking(data=data):
-                detail = lane.reasoning.redacted(data, self.model)
+                detail = lane.reasoning.redacted(data, lane.model)
                 return [*before, *self._thought(lane, detail)]
             case Thinking():
                 # A block before this one may have had no signature.
                 lane.thinking.clear()
             case Opaque():
+                self._answer(lane, fallback_model(block) or lane.model)
                 for error in _errors(block):
                     error.index = lane.errors
                     lane.errors += 1
-                    before += self._begin(lane, self.model)
+                    before += self._begin(lane)
                     delta = ChunkDelta(server_tool_errors=[error])
                     before += self._deltas(lane, delta)
         return before
@@ -339,7 +352,7 @@ class ChatStream:
         return () if call is None else self._deltas(lane, call.end(is_whole=is_whole))
 
     def _finish(self, lane: "_Lane", end: Finished) -> Sequence[WireEvent]:
-        wire = [*self._begin(lane, self.model), *self._annotated(lane)]
+        wire = [*self._begin(lane), *self._annotated(lane)]
         wire += self._complete(lane, is_whole=_is_whole(end))
         lane.end = end
         reason = _finish(end, self._call_format, has_called=lane.calls > 0)
@@ -365,7 +378,7 @@ class ChatStream:
         return ChatCompletionChunk(
             id=self._meta.id,
             created=self._meta.created,
-            model=self.model,
+            model=(self._lanes[choice.index].model if choice else "") or self.model,
             choices=[choice] if choice else [],
             usage=usage if choice else usage_of(self.usage),
         )
@@ -378,6 +391,7 @@ class _Lane:
         self.index = index
         self.restart_filter = RestartFilter()
         self.reasoning = ReasoningEncoder(prefix)
+        self.model = ""
         # The pieces of the current block of thinking.
         self.thinking: list[str] = []
         self.call: StreamedCall | None = None
@@ -397,13 +411,7 @@ def _wire(chunk: ChatCompletionChunk) -> WireEvent:
 
 
 def _finish(end: Finished, call_format: ToolCallFormat, *, has_called: bool) -> Finish:
-    """The finish reason for an answer's end.
-
-    Args:
-        end: the end of the answer.
-        call_format: the form of calls.
-        has_called: whether the answer has calls.
-    """
+    """The finish reason for an answer's end, with or without calls."""
     return _FINISH.get(end.reason) or (call_format.finish if has_called else "stop")
 
 

@@ -43,6 +43,7 @@ from ccproxy.core.encoding import (
     halves_around_text,
 )
 from ccproxy.core.errors import CCProxyError
+from ccproxy.core.fallbacks import fallback_model
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,
@@ -242,6 +243,7 @@ class MessageStream:
 
     def _begin(self, block: Block, index: int) -> list[WireEvent]:
         before = [*self._start_late(), *self._close(index)]
+        self.model = fallback_model(block) or self.model
         number = self._open[index] = self._count
         self._count += 1
         started = _event(

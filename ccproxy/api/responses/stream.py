@@ -51,6 +51,7 @@ from ccproxy.api.responses.tool_calls import OpenCall
 from ccproxy.core.blocks import Block, Opaque, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.encoding import Encode, WireEvent
 from ccproxy.core.errors import CCProxyError
+from ccproxy.core.fallbacks import fallback_model
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,
@@ -247,22 +248,21 @@ class ResponseStream:
         """Encode the start of a block. Calls and redacted thinking have events."""
         before = self._annotations.events(self._place(MESSAGE.prefix))
         self._annotations.begin_block(block)
+        self.model = fallback_model(block) or self.model
         return [*before, *self._started(block, index)]
 
     def _started(self, block: Block, index: int) -> list[WireEvent]:
         match block.value:
             case RedactedThinking(data):
-                return [
-                    *self._enter(_Phase.BETWEEN),
-                    *self._whole_reasoning({"data": data}),
-                ]
+                wire = [*self._enter(_Phase.BETWEEN)]
+                return wire + self._whole_reasoning({"data": data})
             case Thinking() if self._phase is _Phase.REASONING:
                 # A block before this one has had no signature.
                 return [*self._enter(_Phase.BETWEEN)]
             case ToolUse() as call:
-                wire = self._enter(_Phase.BETWEEN)
+                wire = [*self._enter(_Phase.BETWEEN)]
                 self._call_index = index
-                return [*wire, *self._open_call(call)]
+                return wire + self._open_call(call)
             case Opaque():
                 return self._server_tool(block, index)
             case _ if self._phase is _Phase.CALL:

@@ -93,6 +93,8 @@ def test_chat_completions(is_legacy: bool) -> None:
         [streamed], [whole] = folded["choices"], document["choices"]
         assert _same_text(streamed) == _same_text(whole)
         assert {**folded, "choices": []} == {**document, "choices": []}
+        assert document["model"] == both.collector.model == answer.model
+        assert both.streaming.model == answer.model
         message = whole["message"]
         cited = [each["url_citation"] for each in message.get("annotations", ())]
         assert _slices(message["content"] or "", cited) == answer.cited_texts
@@ -134,6 +136,7 @@ def test_responses(answer: ScriptedAnswer) -> None:
         return
     end = both.collector._stream.conclude()
     document = json.loads(both.document)
+    assert document["model"] == both.streaming.model == answer.model
     assert response_errors(document) == []
     wire = [*both.collector.wire_events, *end]
     assert folded_response([json.loads(e.data) for e in wire]) == document
@@ -212,6 +215,8 @@ def test_messages(thinking: dict[str, Any] | None) -> None:
             if block.has_object:
                 assert arguments == exact(_without_halves(block.arguments or "{}"))
         assert {**folded, "content": []} == {**document, "content": []}
+        assert document["model"] == both.collector.model == answer.model
+        assert both.streaming.model == answer.model
         told = answer.message_fields
         assert {name: document[name] for name in told} == told
         assert document["usage"] == answer.whole_usage
