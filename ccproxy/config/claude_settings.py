@@ -45,7 +45,7 @@ class NativeSettings(SuspensionLimits):
     forward_tool_choice: bool = option(
         group=Group.MODEL,
         parse=switch,
-        help="demand tool calls by the Messages API's tool_choice, which current "
+        help="demand tool calls with the Messages API's tool_choice, which current "
         "models may refuse; otherwise a text in the conversation asks for them",
     )
 
@@ -95,7 +95,7 @@ class ClaudeSettings(PoolLimits, NativeSettings, TurnTimeouts):
         default_text="none",
         help="tools of the provider that clients of OpenAI's APIs may use by asking "
         "for web search, separated by commas: web_search; web_fetch: opens pages, too; "
-        "code_execution: filters what it finds by code. The provider bills each search",
+        "code_execution: filters the results with code. The provider bills each search",
     )
     max_processes: int | None = option(
         group=Group.PROCESSES,

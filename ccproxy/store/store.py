@@ -77,7 +77,7 @@ class Store:
         await self.database.close()
 
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The secret with a name; all servers of the database get the same one.
+        """The secret with a name; all servers of the database get the same secret.
 
         Args:
             name: the secret's name.

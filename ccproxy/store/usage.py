@@ -1,8 +1,8 @@
 """The usage ledger: adds up usage in memory and writes the totals every few seconds.
 
 Therefore no answer waits for the database, and a killed server loses only the usage of
-its last seconds.
-After a failed write, the totals stay in memory until the next attempt.
+its last seconds. After a failed write, the totals stay in memory until the next
+attempt.
 
 Each row has the totals of one day, model, key and client. There are so few rows that
 none is ever deleted. Conversations have their own rows: see

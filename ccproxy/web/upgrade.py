@@ -102,7 +102,7 @@ async def serve_websocket(
         limits: the limits of the socket.
         cors: the sites whose pages may connect, besides this server's own.
         clock: the reactor.
-        memory: holds the messages that come and wait.
+        memory: counts the received messages that wait.
 
     Raises:
         CCProxyError: `check_upgrade` refuses the request; nothing has been written.

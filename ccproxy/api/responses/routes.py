@@ -1,4 +1,4 @@
-"""The routes of Responses: ``/responses``, and everything below."""
+"""The routes of Responses: ``/responses``, and all routes below it."""
 
 from collections.abc import Sequence
 
@@ -197,7 +197,7 @@ class ResponsesRoutes(Routes):
         call: DecodedResponsesRequest,
         request: MessagesRequest,
     ) -> PreparedResponse:
-        """Have a conversation summarized by a request of `summary_request`."""
+        """Ask the model for a summary, with a request of `summary_request`."""
         turn = await self._turns.prepare(
             evolve(call, request=request),
             context.hex,

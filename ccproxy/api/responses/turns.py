@@ -112,9 +112,9 @@ class ResponseBuilder:
         backend: prepares the requests to the model.
         store: has earlier responses and conversations.
         wall_seconds: returns the Unix time.
-        large_work: runs what takes long.
+        large_work: processes large data in a thread.
         most_bytes: the largest stored conversation that is continued.
-        repairs_histories: whether calls and results that do not match are mended.
+        repairs_histories: whether calls and results that do not match are repaired.
         is_strict: whether requests with fields that have no effect are refused.
     """
 
@@ -183,7 +183,7 @@ class ResponseBuilder:
             remembered: the previous response, if the caller has it in memory.
             closing: the text of a user message that is appended; empty: none.
             owner: the id of the client's key.
-            memory: holds the conversation that is continued, too.
+            memory: also counts the conversation that is continued.
             remembers: whether the caller keeps the response in memory, so that it can
                 be continued.
 

@@ -1,8 +1,8 @@
 """An MCP server that offers the client's tools to the CLI. Pure.
 
-``initialize`` names the server and its tools. From 2.1.265 on, the CLI needs no more.
-An older CLI requests both by ``mcp_message`` and needs an answer. The CLI calls tools
-by ``tools/call``, one call after the other. The client runs the tool. The server
+``initialize`` names the server and its tools. From 2.1.265 on, the CLI needs nothing
+else. An older CLI requests both by ``mcp_message`` and needs an answer. The CLI calls
+tools by ``tools/call``, one call after the other. The client runs the tool. The server
 answers the call when the client has sent the result.
 
 Source: docs/claude-cli-protocol.md, "Tools".

@@ -17,7 +17,7 @@ _responses = sa.table(
 
 
 def upgrade() -> None:
-    """Rewrite one stream at a time, because all together may not fit in memory."""
+    """Rewrite one stream at a time, because all streams may not fit in memory."""
     connection = op.get_bind()
     kept = sa.select(_responses.c.id).where(_responses.c.events.is_not(None))
     for identifier in connection.execute(kept).scalars().all():
