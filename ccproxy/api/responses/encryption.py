@@ -1,7 +1,7 @@
 """Encrypts data that clients store for the proxy, as ``encrypted_content``. Pure.
 
 The data are thinking, with the provider's signature, and summaries of compacted
-conversations. With the encryption, clients cannot change them.
+conversations. Because of the encryption, clients cannot read or change them.
 
 Source: ``reasoning.encrypted_content`` and ``CompactionBody`` in OpenAI's document;
 the result is a Fernet token (AES-128-CBC with HMAC-SHA-256).
