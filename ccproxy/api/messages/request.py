@@ -125,7 +125,7 @@ def decode_messages(body: bytes, *, repairs: bool = False) -> DecodedMessagesReq
 
     Args:
         body: the body, as it was sent.
-        repairs: whether calls and results that do not match are mended.
+        repairs: whether calls and results that do not match are repaired.
 
     Raises:
         ClientError: the request is invalid; ``param`` is the path of the invalid field,

@@ -67,7 +67,7 @@ def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
 
 
 def _thinking_model(message: PromptMessage) -> str:
-    """The model that made a turn's thinking; the CLI sends it to no other model."""
+    """The model that made a turn's thinking; the CLI sends the thinking to no other."""
     for block in message.content:
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock):
             return block.model
