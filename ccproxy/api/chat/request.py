@@ -44,7 +44,7 @@ from ccproxy.core.messages import Adjustments, MessagesRequest
 # The limit in OpenAI's document.
 _MOST_CHOICES = 128
 
-_NO_RESPONSES = "send all messages, or a request to `/v1/responses`"
+_NO_RESPONSES = "send all messages, or use `/v1/responses`"
 _SEARCH = "web_search_options"
 # The Messages API has these fields, but some of its models refuse them.
 _SAMPLING = ("temperature", "top_p", "top_k")
