@@ -53,7 +53,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-from ccproxy.core.tool_calls import arguments_object, given_arguments
+from ccproxy.core.tool_calls import arguments_object
 
 _CITATIONS = "citations_delta"
 _PIECES = frozenset(
@@ -323,7 +323,7 @@ class _OpenBlock:
         value = self.value
         if not isinstance(value, ToolUse):
             return BuiltBlock(self.whole())
-        return BuiltBlock(self._block, self.arguments or given_arguments(value))
+        return BuiltBlock(self._block, self.arguments)
 
     def whole(self) -> Block:
         """The block with the content that its deltas have added."""

@@ -163,7 +163,8 @@ class ContentBlockStart:
     """``content_block_start``: a block begins.
 
     Deltas add its content, except for redacted thinking, results of server tools and
-    the like: these blocks are complete from the start.
+    the like: these blocks are complete from the start. A call starts with the input
+    ``{}``.
     """
 
     block: Block

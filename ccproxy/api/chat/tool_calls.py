@@ -27,7 +27,6 @@ from ccproxy.api.chat.schemas import (
 from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.blocks import ToolUse
-from ccproxy.core.tool_calls import given_arguments
 
 # The arguments of a complete call that has none. A call that was cut off does not get
 # them, because a client would run it.
@@ -101,7 +100,6 @@ class StreamedCall:
         self._is_legacy = call_format.is_legacy
         self._text = CustomInputDecoder() if is_custom(self._tool) else None
         self._has_arguments = False
-        self._given = given_arguments(call)
 
     def first(self) -> ChunkDelta:
         """The first delta, the only one with the call's id and name."""
@@ -128,8 +126,6 @@ class StreamedCall:
         Args:
             is_whole: whether the call is complete.
         """
-        if self._given and not self._has_arguments:
-            return self.more(self._given)
         if self._text is not None:
             return self._custom(self._text.end())
         if is_whole and not self._has_arguments:

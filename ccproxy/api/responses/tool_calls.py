@@ -21,7 +21,6 @@ from ccproxy.api.common.tools import ToolIdentity, ToolKind
 from ccproxy.api.responses.resource import EventEncoder
 from ccproxy.core.blocks import ToolUse
 from ccproxy.core.encoding import WireEvent
-from ccproxy.core.tool_calls import given_arguments
 
 _NO_ARGUMENTS = "{}"
 
@@ -66,7 +65,6 @@ class OpenCall:
 
     def __init__(self, call: ToolUse, tool: ToolIdentity) -> None:
         self._id = call.id
-        self._given = given_arguments(call)
         self._tool = tool
         self._arguments: list[str] = []
         self._streamed: list[str] = []
@@ -99,15 +97,12 @@ class OpenCall:
 
     def _end(self, *, is_whole: bool) -> str:
         """End the arguments; returns the text for the last delta event."""
-        begun = ""
-        if self._given and not self._arguments:
-            begun = self.feed(self._given)
         match self._tool.kind:
             case ToolKind.FUNCTION if is_whole and not self._arguments:
                 return self._add(_NO_ARGUMENTS)
             case ToolKind.CUSTOM:
-                return begun + self._add(self._text.end())
-        return begun
+                return self._add(self._text.end())
+        return ""
 
     def _add(self, text: str) -> str:
         self._streamed.append(text)

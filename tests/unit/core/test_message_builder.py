@@ -188,13 +188,6 @@ def test_arguments_that_are_no_object_become_one(
     assert builder.is_whole is (arguments in ("", '{"a": 1}'))
 
 
-def test_arguments_that_a_call_begins_with() -> None:
-    """Without deltas they are the whole."""
-    begun = tool_use_block("a", "t", {"x": 1})
-    builder = built(STARTED, ContentBlockStart(begun), ContentBlockStop(), FINISHED)
-    assert builder.parts[1] == BuiltBlock(begun, '{"x":1}')
-
-
 @pytest.mark.parametrize("number", ["123456789012345678901234567890.10", "1e400"])
 def test_numbers_of_a_call_stay_as_they_are(number: str) -> None:
     builder = built(STARTED, CALL, InputJSONDelta('{"n": ' + number + "}"))
