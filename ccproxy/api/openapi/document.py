@@ -28,7 +28,11 @@ from ccproxy.core.errors import (
 from ccproxy.web.error_formats import ANTHROPIC, OPENAI, ErrorFormat
 from ccproxy.web.operation import JSON, JSONSchema, Route
 
-_SECURITY: Sequence[Mapping[str, Any]] = ({"key": []}, {"x-api-key": []})
+_SECURITY: Sequence[Mapping[str, Any]] = (
+    {"key": []},
+    {"x-api-key": []},
+    {"api-key": []},
+)
 _PLACE = re.compile(r"{(\w+)}")
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
 # The version of the API (`/v1`), not of ccproxy.
@@ -87,6 +91,12 @@ def openapi_document(routes: Sequence[Route]) -> bytes:
                         "in": "header",
                         "name": "x-api-key",
                         "description": "The same key, as Anthropic's clients send it.",
+                    },
+                    "api-key": {
+                        "type": "apiKey",
+                        "in": "header",
+                        "name": "api-key",
+                        "description": "The same key, as Azure's clients send it.",
                     },
                 },
             },

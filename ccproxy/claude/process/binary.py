@@ -166,6 +166,6 @@ def too_old(version: str) -> ClaudeUnavailable:
     return ClaudeUnavailable(
         f"the claude CLI is {what}; ccproxy needs {oldest} or newer, because older "
         "versions read local files that a prompt names (@path). Update it with `claude "
-        "update` or `pip install -U claude-agent-sdk`",
+        "update`, or name another with --claude-bin",
         cause=Cause.CLI_TOO_OLD,
     )
