@@ -353,6 +353,9 @@ class NativeTurnDecoder(FallibleTurn):
         stop_reason = _STOP_REASONS[reason or FinishReason.STOP]
         if stop_reason == "end_turn" and self._stop_sequence is not None:
             stop_reason = "stop_sequence"
+        exceeded = "model_context_window_exceeded"
+        if reason is FinishReason.LENGTH and self._stop_reason == exceeded:
+            stop_reason = exceeded
         end = Finished(
             stop_reason,
             self._usage.total(None if result is None else result.usage),

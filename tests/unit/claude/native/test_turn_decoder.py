@@ -408,3 +408,18 @@ def test_a_restart_voids_a_message_that_was_begun(records: list[Record]) -> None
             case Restarted():
                 assert open_messages == 1
                 open_messages = 0
+
+
+@pytest.mark.parametrize(
+    ("said", "told_as"),
+    [
+        ("max_tokens", "max_tokens"),
+        ("model_context_window_exceeded", "model_context_window_exceeded"),
+        ("pause_turn", "end_turn"),
+        ("of_tomorrow", "end_turn"),
+    ],
+)
+def test_which_stop_reasons_are_passed_on(said: str, told_as: str) -> None:
+    result = Result(subtype="success", stop_reason=said)
+    *_, end = told(start(), text("a"), stopped(said), STOP, result)
+    assert end == Finished(told_as)
