@@ -99,14 +99,18 @@ class UsageLedger:
         self._windows |= {window.name: window for window in windows}
         self._write_in(_WRITE_SECONDS)
 
-    async def flush(self) -> None:
-        """Write the totals and limits in memory; a failed write is tried again."""
+    async def flush(self) -> bool:
+        """Write the totals and limits in memory; a failed write is tried again.
+
+        Returns:
+            Whether they were written.
+        """
         totals, self._totals = self._totals, {}
         conversations, self._conversations = self._conversations, {}
         windows, self._windows = self._windows, {}
         self._stop_timer()
         if not totals and not windows:
-            return
+            return True
         try:
             await self._database.write(
                 write_usage, totals, tuple(windows.values()), conversations
@@ -121,6 +125,8 @@ class UsageLedger:
             self._windows = windows | self._windows
             self._stop_timer()
             self._write_in(_RETRY_SECONDS)
+            return False
+        return True
 
     async def report(self, since_day: str, by: str = "") -> UsageReport:
         """All usage since a day, including this server's totals in memory.
@@ -140,7 +146,9 @@ class UsageLedger:
     async def stop(self) -> None:
         """Write everything, before the database is closed."""
         self._is_stopped = True
-        await self.flush()
+        # An answer may end while the others are written.
+        while await self.flush() and self._totals:
+            pass
         if self._totals:
             self._log.error("the usage of the last answers could not be stored")
 

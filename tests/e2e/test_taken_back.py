@@ -19,7 +19,7 @@ from ccproxy.server.scripted_reply import Reply, ScriptedBlock
 from tests.support import scripted_answers
 from tests.support.blocking import in_greenlet
 from tests.support.naming import named
-from tests.support.scripted_answers import SIGNATURE, UNKNOWN, ScriptedAnswer
+from tests.support.scripted_answers import FALLBACK, SIGNATURE, UNKNOWN, ScriptedAnswer
 from tests.support.sdk_clients import (
     ChatClient,
     MessagesClient,
@@ -40,7 +40,8 @@ _USAGE = {"output_tokens": 20}
 def answers(draw: st.DrawFn) -> ScriptedAnswer:
     """Answers that are whole, of blocks that the scripted provider knows."""
     drawn = draw(scripted_answers.scripted_answers())
-    kept = [block for block in drawn.blocks if block.type != UNKNOWN["type"]]
+    unknown = (UNKNOWN["type"], FALLBACK["type"])
+    kept = [block for block in drawn.blocks if block.type not in unknown]
     return evolve(
         drawn, blocks=tuple(kept), usage=_USAGE, reason=drawn.reason or "end_turn"
     )

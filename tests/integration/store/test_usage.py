@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from sqlalchemy import create_engine
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from ccproxy.core.errors import StorageFailed
@@ -143,6 +144,20 @@ async def test_usage_that_cannot_be_written_is_tried_again(
     report = read_usage(stores.url, TODAY)
     assert report.lines == ((UsageKey(TODAY, *WHO), ONE + ONE),)
     assert report.windows == (window(0.7),)
+
+
+@ensureDeferred
+async def test_an_answer_that_ends_during_the_last_write_is_written(
+    stores: Stores,
+) -> None:
+    store = await stores.start()
+    store.usage.add(*WHO, ONE)
+    stopped = Deferred.fromCoroutine(store.usage.stop())
+    # The write of the first one runs in a thread now.
+    store.usage.add(*WHO, ONE)
+    await stopped
+    [(_, totals)] = read_usage(stores.url, TODAY).lines
+    assert totals == ONE + ONE
 
 
 @ensureDeferred
