@@ -15,8 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ccproxy.api.common.fates import ignored, refused
-from ccproxy.core.cache_wish import CacheWish
-from ccproxy.core.messages import Adjustments
+from ccproxy.core.messages import Adjustments, CacheWish
 
 _OPTIONS, _RETENTION = "prompt_cache_options", "prompt_cache_retention"
 

@@ -1,6 +1,7 @@
 """Routes of OpenAI's API for which Claude has no model: they forward requests."""
 
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from klein import Klein
 from twisted.web.iweb import IAgent
@@ -81,7 +82,7 @@ class PassthroughRoutes(Routes):
         methods=["POST"],
         operation=_operation("createAudio", "speech and transcriptions"),
     )
-    async def hear_and_speak(self, context: RequestContext, rest: str) -> None:
+    async def audio(self, context: RequestContext, rest: str) -> None:
         """Forward a request for speech, or for a transcription."""
         await self._send_on(context)
 
@@ -91,7 +92,7 @@ class PassthroughRoutes(Routes):
         methods=["POST"],
         operation=_operation("createImage", "images"),
     )
-    async def draw(self, context: RequestContext, rest: str) -> None:
+    async def images(self, context: RequestContext, rest: str) -> None:
         """Forward a request for images."""
         await self._send_on(context)
 
@@ -99,12 +100,13 @@ class PassthroughRoutes(Routes):
         # The path as the client encoded it: Klein decodes the values of placeholders.
         path = route_path(context.request.uri.partition(b"?")[0])
         first, slash, rest = path.removeprefix(b"/").partition(b"/")
-        target = self._targets.get(first.decode("ascii", "replace"))
+        # Klein has matched the decoded path.
+        name = unquote(first)
+        target = self._targets.get(name)
         if target is None:
             raise NotFound(
-                f"Claude has no {first.decode('ascii', 'replace')}. The operator can "
-                "send such requests to another server: start the proxy with "
-                f"--passthrough /{first.decode('ascii', 'replace')}=URL"
+                f"Claude has no {name}. The operator can send such requests to another "
+                f"server: start the proxy with --passthrough /{name}=URL"
             )
         if has_parent(rest):
             raise InvalidRequest("a path that is forwarded must not contain `..`")

@@ -23,8 +23,7 @@ from msgspec import UNSET, Raw
 from ccproxy.claude.body.result import CacheTTL, Notes
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.blocks import Block, Text, is_blank
-from ccproxy.core.cache_wish import CacheWish
-from ccproxy.core.messages import Tool
+from ccproxy.core.messages import CacheWish, Tool
 
 # The index of a turn and of a block in it; or None and the index of a tool.
 Place: TypeAlias = tuple[int | None, int]

@@ -284,6 +284,17 @@ async def test_route_without_another_server_names_the_option(
 
 
 @ensureDeferred
+async def test_encoded_name_of_the_route_is_found(
+    http: HTTP, other: OtherServer
+) -> None:
+    sent = http.request("POST", "/v1/%61udio/speech", data=BODY)
+    asked = await other.asked()
+    assert asked.uri == b"/deep/audio/speech"
+    asked.request.finish()
+    assert (await sent).code == 200
+
+
+@ensureDeferred
 async def test_no_key_no_request(http: HTTP, other: OtherServer) -> None:
     response = await http.request("POST", "/v1/embeddings", key=None, data=BODY)
     assert response.code == 401

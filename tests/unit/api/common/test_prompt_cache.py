@@ -7,7 +7,7 @@ import pytest
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.responses.request import decode_responses
-from ccproxy.core.cache_wish import CacheWish
+from ccproxy.core.messages import CacheWish
 
 OPTIONS, RETENTION = "prompt_cache_options", "prompt_cache_retention"
 

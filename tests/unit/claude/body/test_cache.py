@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccproxy.claude.body.compose import Composition
-from ccproxy.core.cache_wish import CacheWish
+from ccproxy.core.messages import CacheWish
 from tests.support.composed import (
     BETAS,
     assistant,
