@@ -25,8 +25,8 @@ from benchmarks.harness import (
     upstream,
 )
 from ccproxy.api.chat.response import ChatStream, CompletionMeta
-from ccproxy.api.responses.request import decode_responses
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.input.request import decode_responses
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.claude.process.binary import find_claude, read_version
 from ccproxy.core.stream import Event, Finished, MessageStart, TextDelta
 

@@ -17,9 +17,9 @@ from ccproxy.api.models.routes import ModelRoutes
 from ccproxy.api.openapi.document import openapi_document
 from ccproxy.api.passthrough.routes import NAMES, PassthroughRoutes
 from ccproxy.api.passthrough.targets import targets_of
-from ccproxy.api.responses.background import BackgroundResponses
+from ccproxy.api.responses.lifecycle.background import BackgroundResponses
+from ccproxy.api.responses.lifecycle.turns import ResponseBuilder
 from ccproxy.api.responses.routes import ResponsesRoutes
-from ccproxy.api.responses.turns import ResponseBuilder
 from ccproxy.config.api_settings import APISettings
 from ccproxy.core.backend import Backend
 from ccproxy.store.store import Store

@@ -13,14 +13,14 @@ from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.fates import CARRIED, Fate, Field, FieldFate, declared
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.item_fields import ItemFields
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.item_fields import ItemFields
+from ccproxy.api.responses.input.request import (
     ResponsesRequest,
     context_of,
     decode_responses,
     request_of,
 )
-from ccproxy.api.responses.tools import ToolFields
+from ccproxy.api.responses.input.tools import ToolFields
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import MessagesRequest
 from tests.support.composed import composed

@@ -25,14 +25,14 @@ from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import MessageMeta
 from ccproxy.api.messages.stream import MessageStream, ThinkingForm
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.request import (
     DecodedResponsesRequest,
     context_of,
     decode_responses,
     request_of,
 )
-from ccproxy.api.responses.response import ResponseDocument
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.output.response import ResponseDocument
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.encoding import DONE
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ccproxy.api.common.decoding import decode_json
-from ccproxy.api.responses.items import DecodedItem, decode_items
+from ccproxy.api.responses.input.items import DecodedItem, decode_items
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import InvalidRequest
 

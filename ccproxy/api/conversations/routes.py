@@ -17,11 +17,16 @@ from ccproxy.api.conversations.request import (
     decode_metadata,
     decode_new_items,
 )
-from ccproxy.api.responses.items import INCLUDE_ENCRYPTED, resolve
-from ccproxy.api.responses.items import DecodedItem as RequestItem
+from ccproxy.api.responses.input.items import INCLUDE_ENCRYPTED, resolve
+from ccproxy.api.responses.input.items import DecodedItem as RequestItem
+from ccproxy.api.responses.lifecycle.stored import (
+    deleted,
+    documents,
+    item_list,
+    shown_item,
+)
+from ccproxy.api.responses.lifecycle.turns import no_conversation
 from ccproxy.api.responses.operations import INCLUDE, PAGE, STORE_ERRORS
-from ccproxy.api.responses.stored import deleted, documents, item_list, shown_item
-from ccproxy.api.responses.turns import no_conversation
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import InvalidRequest, NotFound, UnsupportedValue
 from ccproxy.store.conversations import ConversationStore

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.responses.item_fields import ItemFields
-from ccproxy.api.responses.tools import ToolFields
+from ccproxy.api.responses.input.item_fields import ItemFields
+from ccproxy.api.responses.input.tools import ToolFields
 from ccproxy.web.operation import JSONSchema, Schema
 
 _HELLO = {"role": "user", "content": "Hello!"}

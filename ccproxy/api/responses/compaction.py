@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from ccproxy.api.common.decoding import required
 from ccproxy.api.responses.encryption import Encryptor
-from ccproxy.api.responses.resource import usage_of
+from ccproxy.api.responses.output.resource import usage_of
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import Cause, ClaudeFailed
 from ccproxy.core.messages import MessagesRequest, ToolChoice

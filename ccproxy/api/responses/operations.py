@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from ccproxy.api.responses.request import ResponsesRequest
-from ccproxy.api.responses.resource import InputTokens
+from ccproxy.api.responses.input.request import ResponsesRequest
+from ccproxy.api.responses.output.resource import InputTokens
 from ccproxy.core.errors import (
     NotFound,
     OriginNotAllowed,

@@ -7,7 +7,6 @@ from attrs import evolve
 from klein import Klein
 
 from ccproxy.api.responses import operations
-from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
 from ccproxy.api.responses.compaction import (
     SUMMARY_INSTRUCTION,
     check_model,
@@ -17,14 +16,21 @@ from ccproxy.api.responses.compaction import (
     summary_request,
     without_calls,
 )
-from ccproxy.api.responses.event_log import EventLog, EventLogReader
-from ccproxy.api.responses.items import INCLUDE_ENCRYPTED
-from ccproxy.api.responses.replay import ResponseReplay
-from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
-from ccproxy.api.responses.resource import InputTokens, output_text
-from ccproxy.api.responses.response import ResponseDocument
-from ccproxy.api.responses.stored import deleted, item_list, shown_response
-from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
+from ccproxy.api.responses.input.items import INCLUDE_ENCRYPTED
+from ccproxy.api.responses.input.request import (
+    DecodedResponsesRequest,
+    decode_responses,
+)
+from ccproxy.api.responses.lifecycle.background import (
+    BackgroundResponse,
+    BackgroundResponses,
+)
+from ccproxy.api.responses.lifecycle.event_log import EventLog, EventLogReader
+from ccproxy.api.responses.lifecycle.replay import ResponseReplay
+from ccproxy.api.responses.lifecycle.stored import deleted, item_list, shown_response
+from ccproxy.api.responses.lifecycle.turns import PreparedResponse, ResponseBuilder
+from ccproxy.api.responses.output.resource import InputTokens, output_text
+from ccproxy.api.responses.output.response import ResponseDocument
 from ccproxy.api.responses.websocket import ResponseSocket
 from ccproxy.config.api_settings import APISettings
 from ccproxy.core.encoding import DONE, WireEvent

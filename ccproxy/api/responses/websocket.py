@@ -22,8 +22,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ccproxy.api.common.decoding import decode_json, read_body
-from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
-from ccproxy.api.responses.turns import (
+from ccproxy.api.responses.input.request import (
+    DecodedResponsesRequest,
+    decode_responses,
+)
+from ccproxy.api.responses.lifecycle.turns import (
     PreparedResponse,
     PreviousResponse,
     ResponseBuilder,

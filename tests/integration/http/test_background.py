@@ -231,7 +231,7 @@ async def test_fault_in_the_background_is_an_end_too(
 
     expected_errors.allow("a fault of ours")
     with monkeypatch.context() as patch:
-        patch.setattr("ccproxy.api.responses.stream.ResponseStream._delta", fail)
+        patch.setattr("ccproxy.api.responses.output.stream.ResponseStream._delta", fail)
         asked.tell(TextDelta("x"))
     kept = await get(http, f"/v1/responses/{queued['id']}")
     while kept["status"] in ("queued", "in_progress"):

@@ -269,7 +269,7 @@ async def test_fault_of_ours_is_told_and_passes(
     expected_errors.allow("a fault of ours")
     client = await connect(http)
     with monkeypatch.context() as patch:
-        patch.setattr("ccproxy.api.responses.stream.ResponseStream._begin", fail)
+        patch.setattr("ccproxy.api.responses.output.stream.ResponseStream._begin", fail)
         [error] = await turn(http, client, "hello", store=False)
     assert error["status"] == 500
     assert "a fault of ours" not in json.dumps(error)

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.messages.request import decode_messages
-from ccproxy.api.responses.request import decode_responses
-from ccproxy.api.responses.stored import (
+from ccproxy.api.responses.input.request import decode_responses
+from ccproxy.api.responses.lifecycle.stored import (
     decode_events,
     encode_events,
     kept_response,
     shown_response,
 )
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.encoding import DONE, without_halves
 from ccproxy.core.errors import UnsupportedValue
 from ccproxy.core.stream import Finished, MessageStart

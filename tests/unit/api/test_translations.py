@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.request import (
     context_of,
     decode_responses,
     request_of,

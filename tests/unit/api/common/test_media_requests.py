@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.request import (
     context_of,
     decode_responses,
     request_of,

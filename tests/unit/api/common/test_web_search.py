@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.api.responses.request import decode_responses
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.core.messages import WebSearch
 
 PLACE = {"type": "approximate", "city": "Oslo", "region": None}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.stored import (
+from ccproxy.api.responses.lifecycle.stored import (
     kept_response,
     shown_response,
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ccproxy.api.responses.items import decode_items, resolve
+from ccproxy.api.responses.input.items import decode_items, resolve
 from ccproxy.core.errors import RequestTooLarge
 
 

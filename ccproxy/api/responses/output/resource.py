@@ -1,8 +1,8 @@
 """The documents of a response and of its items, and the events about them. Pure.
 
-A response always has all of its fields. `ccproxy.api.responses.tool_calls` encodes
-calls. An event's ``event:`` equals its ``type``, and its ``sequence_number`` is its
-index in the list of all events (Open Responses, "Streaming").
+A response always has all of its fields. `ccproxy.api.responses.output.tool_calls`
+encodes calls. An event's ``event:`` equals its ``type``, and its ``sequence_number`` is
+its index in the list of all events (Open Responses, "Streaming").
 
 Source: ``ResponseResource``, ``Message`` and ``ReasoningBody`` of Open Responses;
 ``Response``, ``OutputMessage`` and ``ReasoningItem`` of OpenAI.
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from attrs import frozen
 
-from ccproxy.api.responses.request import Echo
+from ccproxy.api.responses.input.request import Echo
 from ccproxy.core.encoding import TEXT, WireEvent, encode_json, halves_around_text
 from ccproxy.core.errors import (
     CCProxyError,

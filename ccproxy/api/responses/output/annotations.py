@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ccproxy.api.common.citations import CitedText
-from ccproxy.api.responses.resource import EventEncoder
+from ccproxy.api.responses.output.resource import EventEncoder
 from ccproxy.core.encoding import WireEvent
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.request import (
     decode_responses,
 )
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.errors import (
     ClientError,
 )

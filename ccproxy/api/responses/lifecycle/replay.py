@@ -6,9 +6,13 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from ccproxy.api.responses.background import BackgroundResponses
-from ccproxy.api.responses.event_log import EventLog, EventLogReader
-from ccproxy.api.responses.stored import decode_events, end_of_stream, shown_response
+from ccproxy.api.responses.lifecycle.background import BackgroundResponses
+from ccproxy.api.responses.lifecycle.event_log import EventLog, EventLogReader
+from ccproxy.api.responses.lifecycle.stored import (
+    decode_events,
+    end_of_stream,
+    shown_response,
+)
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import ServerFull, StorageFailed
 from ccproxy.store.records import StoredResponse

@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from ccproxy.api.responses.event_log import EventLog
-from ccproxy.api.responses.stored import kept_response
-from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
+from ccproxy.api.responses.lifecycle.event_log import EventLog
+from ccproxy.api.responses.lifecycle.stored import kept_response
+from ccproxy.api.responses.lifecycle.turns import PreparedResponse, ResponseBuilder
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import CCProxyError, InternalError, StorageFailed
 from ccproxy.core.stream import Event, Failed

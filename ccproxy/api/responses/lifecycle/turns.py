@@ -3,7 +3,7 @@
 The items before the request come from a stored response, from a stored conversation, or
 from the memory of a WebSocket. The caller sends the prepared request to the backend,
 and calls `ResponseBuilder.keep` at the end. For a background response,
-`ccproxy.api.responses.background` stores `beginning` and `ending` itself.
+`ccproxy.api.responses.lifecycle.background` stores `beginning` and `ending` itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from functools import partial
 from attrs import evolve, frozen
 
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.request import (
     AssembledRequest,
     Context,
     DecodedResponsesRequest,
@@ -20,14 +20,14 @@ from ccproxy.api.responses.request import (
     context_of,
     request_of,
 )
-from ccproxy.api.responses.resource import response_id
-from ccproxy.api.responses.stored import (
+from ccproxy.api.responses.lifecycle.stored import (
     EncodedItems,
     documents,
     encode_events,
     kept_response,
 )
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.output.resource import response_id
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.backend import Backend, PreparedQuestion
 from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.errors import (

@@ -18,7 +18,7 @@ import msgspec
 
 from ccproxy.api.common.custom_tools import CustomInputDecoder
 from ccproxy.api.common.tools import ToolIdentity, ToolKind
-from ccproxy.api.responses.resource import EventEncoder
+from ccproxy.api.responses.output.resource import EventEncoder
 from ccproxy.core.blocks import ToolUse
 from ccproxy.core.encoding import WireEvent
 

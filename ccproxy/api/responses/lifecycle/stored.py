@@ -15,8 +15,8 @@ import msgspec
 from attrs import frozen
 
 from ccproxy.api.common.tools import text_of
-from ccproxy.api.responses.items import DecodedItem
-from ccproxy.api.responses.resource import (
+from ccproxy.api.responses.input.items import DecodedItem
+from ccproxy.api.responses.output.resource import (
     EventEncoder,
     failed,
     without_encrypted_content,

@@ -29,10 +29,10 @@ from typing import Any
 
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable, agent_line, searched
-from ccproxy.api.responses.annotations import Annotations
 from ccproxy.api.responses.encryption import Encryptor, encrypted_field
-from ccproxy.api.responses.request import Echo
-from ccproxy.api.responses.resource import (
+from ccproxy.api.responses.input.request import Echo
+from ccproxy.api.responses.output.annotations import Annotations
+from ccproxy.api.responses.output.resource import (
     MESSAGE,
     REASONING,
     REFUSAL,
@@ -45,9 +45,9 @@ from ccproxy.api.responses.resource import (
     status_of,
     without_encrypted_content,
 )
-from ccproxy.api.responses.searches import PREFIX as SEARCH_PREFIX
-from ccproxy.api.responses.searches import Searches
-from ccproxy.api.responses.tool_calls import OpenCall
+from ccproxy.api.responses.output.searches import PREFIX as SEARCH_PREFIX
+from ccproxy.api.responses.output.searches import Searches
+from ccproxy.api.responses.output.tool_calls import OpenCall
 from ccproxy.core.blocks import Block, Opaque, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.encoding import Encode, WireEvent
 from ccproxy.core.errors import CCProxyError

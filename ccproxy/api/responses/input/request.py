@@ -37,7 +37,7 @@ from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.api.responses.encryption import Encryptor
-from ccproxy.api.responses.items import (
+from ccproxy.api.responses.input.items import (
     INCLUDE_ENCRYPTED,
     INCLUDE_SOURCES,
     DecodedItem,
@@ -47,7 +47,7 @@ from ccproxy.api.responses.items import (
     kept_items,
     resolve,
 )
-from ccproxy.api.responses.tools import DecodedTools, decode_tools
+from ccproxy.api.responses.input.tools import DecodedTools, decode_tools
 from ccproxy.core.encoding import exact_decoder
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Adjustments, MessagesRequest

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.request import (
     DecodedResponsesRequest,
     context_of,
     decode_responses,
 )
-from ccproxy.api.responses.stored import documents
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.lifecycle.stored import documents
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.blocks import SearchCopy, is_blank
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import ClientError

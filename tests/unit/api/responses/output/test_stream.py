@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from ccproxy.api.responses.request import (
+from ccproxy.api.responses.input.request import (
     decode_responses,
 )
-from ccproxy.api.responses.response import ResponseDocument
-from ccproxy.api.responses.stored import (
+from ccproxy.api.responses.lifecycle.stored import (
     decode_events,
     encode_events,
 )
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.output.response import ResponseDocument
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.errors import (
     ClaudeFailed,
     ContextLengthExceeded,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.blocks import Text, Thinking, ToolUse
 from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBuilder

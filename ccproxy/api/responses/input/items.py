@@ -41,7 +41,7 @@ from ccproxy.api.common.past_calls import decode_call
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.api.responses.encryption import Encryptor
-from ccproxy.api.responses.item_fields import (
+from ccproxy.api.responses.input.item_fields import (
     CALLS,
     OUTPUTS,
     REFERENCE,

@@ -24,7 +24,7 @@ from ccproxy.api.common.server_calls import (
     server_call,
     server_result,
 )
-from ccproxy.api.responses.resource import EventEncoder
+from ccproxy.api.responses.output.resource import EventEncoder
 from ccproxy.core.blocks import Block
 from ccproxy.core.encoding import WireEvent
 

@@ -32,7 +32,7 @@ from ccproxy.api.common.web_search import (
     web_search,
 )
 from ccproxy.api.common.web_search import TYPE as SEARCH_TYPE
-from ccproxy.api.responses.tool_forms import plain
+from ccproxy.api.responses.input.tool_forms import plain
 from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import Adjustments, Tool, ToolChoice, WebSearch, client_tool
 

@@ -1,0 +1,1 @@
+"""A response from its preparation to its deletion: run, stored and sent again."""

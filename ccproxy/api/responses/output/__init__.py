@@ -1,0 +1,1 @@
+"""The output of a response: encodes answers as items, events and documents."""
