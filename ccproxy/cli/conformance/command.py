@@ -10,12 +10,10 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import react
 from typing_extensions import override
 
 from ccproxy import __version__
@@ -29,6 +27,7 @@ from ccproxy.claude.installation.contract import (
 from ccproxy.claude.installation.probe import Finding
 from ccproxy.cli.command_line import CommandOptions, ExitStatus, fail
 from ccproxy.cli.conformance.checks import ConformanceRun
+from ccproxy.cli.interruption import run_until_interrupted
 from ccproxy.core.errors import CCProxyError
 
 _PASSED, _OLDER, _MISSING = "ok", "older", "missing"
@@ -125,47 +124,23 @@ def run_conformance(arguments: Sequence[str]) -> NoReturn:
     """Run ``ccproxy conformance`` with these arguments, and exit."""
     options = ConformanceOptions()
     options.parseOptions(arguments)
-    react(_main, (options, os.environ, sys.stdout))
+    run_until_interrupted(lambda reactor: _check(reactor, options, sys.stdout))
 
 
-async def _main(
-    reactor: Any,
-    options: ConformanceOptions,
-    environment: Mapping[str, str],
-    file: TextIO,
-) -> NoReturn:
-    run = ConformanceRun(reactor, options.settings, environment)
+async def _check(reactor: Any, options: ConformanceOptions, file: TextIO) -> int:
+    run = ConformanceRun(reactor, options.settings, os.environ)
     findings: list[Finding] = []
-
-    async def collect() -> None:
+    try:
         async for finding in run.findings():
             findings.append(finding)
             if not options.is_json:
                 print(line(finding, run.version), file=file, flush=True)
-
-    work = Deferred.fromCoroutine(collect())
-    gone: Deferred[None] = Deferred()
-
-    def interrupted() -> "Deferred[None] | None":
-        if work.called:
-            return None
-        work.cancel()
-        return gone
-
-    # On Ctrl-C, stop the CLI and remove its directory before the reactor stops.
-    reactor.addSystemEventTrigger("before", "shutdown", interrupted)
-    try:
-        await work
-    except CancelledError:
-        sys.exit(ExitStatus.INTERRUPTED)
     except CCProxyError as error:
         fail(options.program, error.message, ExitStatus.FAILED)
-    finally:
-        gone.callback(None)
     stands = standing_of(findings, run.version)
     if options.is_json:
         print(document(findings, run.version).decode(), file=file)
     else:
         about = f"claude CLI {run.version or 'of unknown version'}: {stands.value}"
         print(f"{about} (newest tested version: {NEWEST_TESTED})", file=file)
-    sys.exit(ExitStatus.FAILED if stands is Standing.FALLS_SHORT else 0)
+    return ExitStatus.FAILED if stands is Standing.FALLS_SHORT else 0

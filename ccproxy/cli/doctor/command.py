@@ -13,8 +13,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TextIO
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import react
 from typing_extensions import override
 
 from ccproxy import __version__
@@ -22,6 +20,7 @@ from ccproxy.cli.command_line import CommandOptions, ExitStatus
 from ccproxy.cli.conformance.command import run_conformance
 from ccproxy.cli.doctor.checks import examine
 from ccproxy.cli.doctor.results import CheckResult, document, is_well
+from ccproxy.cli.interruption import run_until_interrupted
 from ccproxy.config.settings import SettingsError
 
 
@@ -95,34 +94,14 @@ def run_doctor(arguments: Sequence[str]) -> NoReturn:
     if options.checks_contract:
         run_conformance([each for each in arguments if each != "--conformance"])
     report = _Report(sys.stdout, os.environ, is_json=options.is_json)
-    react(_main, (options, os.environ, report))
+    run_until_interrupted(lambda reactor: _examine(reactor, options, report))
 
 
-async def _main(
-    reactor: Any,
-    options: DoctorOptions,
-    environment: Mapping[str, str],
-    report: _Report,
-) -> NoReturn:
-    work = Deferred.fromCoroutine(
-        examine(reactor, options.settings, environment, report.add, asks=options.asks)
-    )
-    gone: Deferred[None] = Deferred()
-
-    def interrupted() -> "Deferred[None] | None":
-        if work.called:
-            return None
-        work.cancel()
-        return gone
-
-    # On Ctrl-C, stop the CLI and remove its directory before the reactor stops.
-    reactor.addSystemEventTrigger("before", "shutdown", interrupted)
+async def _examine(reactor: Any, options: DoctorOptions, report: _Report) -> int:
     try:
-        await work
-    except CancelledError:
-        sys.exit(ExitStatus.INTERRUPTED)
+        await examine(
+            reactor, options.settings, os.environ, report.add, asks=options.asks
+        )
     except SettingsError as error:
         options.refuse(str(error))
-    finally:
-        gone.callback(None)
-    sys.exit(report.end())
+    return report.end()

@@ -48,7 +48,7 @@ def doctor(
         monkeypatch.setenv("CLAUDE_BIN", str(fake(scenario).binary))
         its, begun = _Reactor(), []
         monkeypatch.setattr(
-            "ccproxy.cli.doctor.command.react",
+            "ccproxy.cli.interruption.react",
             lambda main, values: begun.append(
                 Deferred.fromCoroutine(main(its, *values))
             ),

@@ -1,0 +1,29 @@
+"""The entry point of the program ``ccproxy``: Ctrl-C never prints a traceback.
+
+This module imports the program in `main` only. The imports take most of the time of
+the start, and Ctrl-C during the imports must be handled, too.
+"""
+
+import os
+import signal
+import sys
+
+_INTERRUPTED = 130  # the status that shells report for SIGINT
+
+
+def main() -> None:
+    """Run the program with the arguments of ``sys.argv``."""
+    # A shell script ignores SIGINT for the programs that it starts with `&`.
+    is_handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_handled:
+        # An exception could be caught, or be printed, by a module that is imported.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    from ccproxy.cli.main import main as run
+
+    if is_handled:
+        # Twisted replaces this handler only.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
