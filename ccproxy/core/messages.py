@@ -17,6 +17,12 @@ from ccproxy.core.blocks import Block, Parsed, text_block
 
 _encode = msgspec.json.Encoder().encode
 
+# Fields that are never sent from a client's request: the CLI sets them itself.
+CLI_FIELDS = (
+    *("metadata", "betas", "anthropic_beta", "anthropic_version"),
+    *("diagnostics", "safeguards", "tags"),
+)
+
 Role: TypeAlias = str
 
 

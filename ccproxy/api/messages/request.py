@@ -4,7 +4,7 @@ Most of a request is sent to the provider unchanged. The proxy decodes only the 
 that it needs. The provider reports errors in all other fields.
 
 =============================  ======================================================
-`_NEVER_SENT`                  ignored: the CLI or the connection sets them
+`CLI_FIELDS`                   ignored: the CLI sets them itself
 ``thread``                     refused, with the error that Anthropic's SDKs expect
 `_REFUSED`                     refused
 ``system``                     joined to one text, with empty lines between the blocks,
@@ -49,6 +49,7 @@ from ccproxy.core.errors import (
     unsupported,
 )
 from ccproxy.core.messages import (
+    CLI_FIELDS,
     Adjustments,
     Message,
     MessagesRequest,
@@ -62,17 +63,7 @@ from ccproxy.core.messages import (
 
 # The header with the client's betas, and the name of the field that `with_betas` adds.
 BETA_HEADER = "anthropic-beta"
-# Fields that are never sent to the provider.
-_NEVER_SENT = (
-    BETA_HEADER,
-    "metadata",
-    "betas",
-    "anthropic_beta",
-    "anthropic_version",
-    "diagnostics",
-    "safeguards",
-    "tags",
-)
+# Fields without which the answer would mean something else, and why they are refused.
 _REFUSED = {
     "container": "the proxy supports no containers",
     "mcp_servers": "the proxy supports no MCP servers; run their tools in your client",
@@ -136,7 +127,8 @@ def decode_messages(body: bytes, *, repairs: bool = False) -> DecodedMessagesReq
     adjustments.adjust(*mended)
     fields = _Fields(decode_fields(body))
     _reject_unsupported(fields)
-    adjustments.ignore(*(n for n in _NEVER_SENT if fields.take(n) is not None))
+    not_sent = (BETA_HEADER, *CLI_FIELDS)
+    adjustments.ignore(*(name for name in not_sent if fields.take(name) is not None))
     system = _system(fields.read("system", _content_decoder), adjustments)
     messages = _messages(fields.read("messages", _list_decoder), adjustments)
     if repairs:

@@ -6,13 +6,13 @@ So such a field cannot be sent.
 
 ================  ==================================================================
 never sent        fields that the CLI sets itself, or that would break its request
-with a beta       sent if the header has the beta. Otherwise refused if the field
-                  changes the meaning of the answer, else left out.
+with a beta       sent if the header has the beta, else left out
 sampling          sent if the operator allows it and the model takes it
 all others        sent unchanged, unknown fields too
 ================  ==================================================================
 
-A response header names the fields that are left out.
+A response header names the fields that are left out. A field without which the answer
+would mean something else is refused when the request is decoded.
 
 Source: rules 36, 48 and 49 of the Messages API; the stable and the beta types of
 anthropic-python; docs/claude-cli-protocol.md, "Body mode".
@@ -26,7 +26,7 @@ from msgspec import Raw
 
 from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.result import CacheTTL, Notes
-from ccproxy.core.errors import ThreadsUnsupported, UnsupportedValue
+from ccproxy.core.messages import CLI_FIELDS
 
 # The provider takes requests up to 32 MB, with the CLI's own fields.
 LARGEST_BYTES = 31_000_000
@@ -51,26 +51,15 @@ _CLOUDS = (
 )
 _TTLS: Mapping[str, CacheTTL] = {"5m": "5m", "1h": "1h"}
 _OFF = ("", "0", "false", "no", "off")
-# `sort_fields` refuses `thread`, because SDKs expect status 400. So `thread` is here as
-# a second protection only.
 NEVER_SENT = frozenset(
     {
-        *("system", "metadata", "model", "stream", "betas", "anthropic_beta"),
-        *("anthropic_version", "thread", "diagnostics", "safeguards", "tags"),
-        *("messages", "tools"),
+        *CLI_FIELDS,
+        *("system", "model", "stream", "thread", "messages", "tools"),
         # JavaScript's `__proto__` could set any of these fields.
         "__proto__",
     }
 )
 SAMPLING = ("temperature", "top_p", "top_k")
-
-# Fields that are refused if their beta (in `_FIELD_BETAS`) is missing, because the
-# answer would mean something else without them. The text is the reason in the error.
-_REFUSED: Mapping[str, str] = {
-    "container": "there are no containers here",
-    "mcp_servers": "the model reaches no MCP servers; run their tools in your client",
-    "compaction": "conversations are not compacted here; send a shorter one",
-}
 # The client's header, which `ccproxy.api.messages.request` adds to the fields.
 _BETA_HEADER = "anthropic-beta"
 _NOTHING = (b"null", b"[]", b"{}")
@@ -136,9 +125,6 @@ _FIELD_BETAS: Mapping[str, tuple[str, ...]] = {
     "fallback_credit_token": ("fallback-credit-",),
     "billing_policy": ("user-profiles-billing-",),
     "speed": ("fast-mode-",),
-    "mcp_servers": ("mcp-client-",),
-    "container": ("skills-", "code-execution-"),
-    "compaction": ("compact-",),
 }
 # The betas of nested fields, and of some of their values.
 _NESTED_BETAS: Mapping[str, tuple[str, ...]] = {
@@ -175,10 +161,6 @@ def sort_fields(
         notes: gets the paths of fields that are left out.
         thinks: whether the model is going to think.
         forward_sampling: whether the operator allows ``temperature`` and the like.
-
-    Raises:
-        UnsupportedValue: a field cannot be sent, and without this field the answer
-            would mean something else.
     """
     sent: dict[str, Raw] = {}
     for name, value in extra.items():
@@ -188,12 +170,6 @@ def sort_fields(
                 if beta not in betas:
                     notes.ignore(f"{_BETA_HEADER}: {beta}")
             continue
-        if name == "thread" and raw != b"null":
-            raise ThreadsUnsupported(
-                "`thread` is not supported: the proxy keeps no threads; send all "
-                "messages, without `thread`",
-                param="thread",
-            )
         if raw == b"null" and (name in NEVER_SENT or name in SAMPLING):
             continue
         if name in NEVER_SENT:
@@ -205,12 +181,7 @@ def sort_fields(
                 notes.ignore(notes.name(name))
         elif has_beta(betas, name):
             sent[name] = value
-        elif raw in _NOTHING:
-            continue
-        elif name in _REFUSED:
-            param = notes.name(name)
-            raise UnsupportedValue(f"`{param}`: {_REFUSED[name]}", param=param)
-        else:
+        elif raw not in _NOTHING:
             notes.ignore(notes.name(name))
     return sent
 

@@ -12,7 +12,7 @@ from ccproxy.claude.body.options import (
     ComposeOptions,
     for_environment,
 )
-from ccproxy.core.errors import InvalidRequest, ThreadsUnsupported, UnsupportedValue
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Message, MessagesRequest, WebSearch
 from tests.support.composed import (
     HAIKU_4_5,
@@ -70,12 +70,6 @@ def test_fields_of_the_cli_are_never_sent_from_the_operators_body(name: str) -> 
     assert name not in body_of(composition)
 
 
-def test_a_thread_is_refused() -> None:
-    with pytest.raises(ThreadsUnsupported):
-        composed(_asked(thread=b'{"type":"create"}'))
-    assert composed(_asked(thread=b"null")).ignored == ()
-
-
 def test_unknown_fields_are_sent() -> None:
     composition = composed(_asked(service_tier=b'"auto"', novelty=b'{"a": [1]}'))
     assert b'"novelty":{"a": [1]}' in composition.body.json
@@ -95,21 +89,12 @@ def test_a_field_without_its_beta_is_left_out_and_reported(name: str) -> None:
     [
         ("context_management", "context-management-2025-06-27"),
         ("speed", "fast-mode-2026-02-01"),
-        ("mcp_servers", "mcp-client-2025-11-20"),
     ],
 )
 def test_a_field_with_its_beta_is_sent(name: str, beta: str) -> None:
     composition = composed(_asked(**{name: b'[{"a":1}]'}), betas=frozenset({beta}))
     assert body_of(composition)[name] == [{"a": 1}]
     assert composition.ignored == ()
-
-
-@pytest.mark.parametrize("name", ["container", "mcp_servers", "compaction"])
-def test_a_missing_beta_that_changes_the_answer_is_refused(name: str) -> None:
-    with pytest.raises(UnsupportedValue) as caught:
-        composed(_asked(**{name: b'[{"a":1}]'}))
-    assert caught.value.param == name
-    assert composed(_asked(**{name: b"[]"})).ignored == ()
 
 
 def test_nested_fields_need_their_betas() -> None:
