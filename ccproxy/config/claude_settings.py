@@ -1,5 +1,7 @@
 """The options of `ccproxy.claude`: the CLI and its processes."""
 
+from pathlib import Path
+
 from attrs import frozen
 
 from ccproxy.config.limits import PoolLimits, SuspensionLimits, TurnTimeouts
@@ -28,7 +30,16 @@ class NativeSettings(SuspensionLimits):
         unset=(),
         default_text="none",
         help="tools of Claude Code that the model may use on this machine, separated "
-        "by commas, for example Read,WebSearch",
+        "by commas, for example Read,WebSearch; mcp__SERVER or "
+        "mcp__SERVER__TOOL: those of a server in --mcp-config",
+    )
+    mcp_config: Path | None = option(
+        group=Group.PROCESSES,
+        metavar="FILE",
+        parse=Path,
+        help="a file with MCP servers, as Claude Code has it: "
+        '{"mcpServers": {...}}; of these, the model may use those that --agent-tools '
+        "names",
     )
     show_agent_tools: bool = option(
         group=Group.PROCESSES,

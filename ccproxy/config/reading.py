@@ -2,7 +2,7 @@
 
 Flags take precedence over variables, and variables over defaults. The current name of
 an option takes precedence over its former names. `read_settings` gets the environment
-and the function that reads the key file as arguments.
+and the function that reads files as arguments.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import fields
 
+from ccproxy.config.mcp_servers import read_mcp_servers
 from ccproxy.config.options import Option
 from ccproxy.config.parsers import api_key
 from ccproxy.config.settings import OPTIONS, Settings, SettingsError
@@ -31,7 +32,7 @@ def read_settings(
     Args:
         flags: the values of each flag on the command line, in order.
         environment: the process's variables; an empty variable counts as not set.
-        read_text: reads the key file.
+        read_text: reads the key file and the file of ``--mcp-config``.
         needs_key: whether a missing API key is an error.
 
     Raises:
@@ -56,7 +57,9 @@ def read_settings(
         )
     if not is_demo:
         values.setdefault("state_dir", _state_dir(environment))
-    return Settings(**values)
+    settings = Settings(**values)
+    read_mcp_servers(settings, environment, read_text)
+    return settings
 
 
 def without_effect(settings: Settings) -> Sequence[str]:

@@ -1,16 +1,16 @@
 """The runtime directory, and how to start CLI processes in it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 from msgspec import Raw
+from msgspec.json import encode
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
 from ccproxy.claude.body.options import CACHE_TTL
-from ccproxy.claude.native.mcp_server import SERVER
 from ccproxy.claude.process.binary import find_claude
 from ccproxy.claude.process.launch import (
     LaunchSpec,
@@ -19,6 +19,8 @@ from ccproxy.claude.process.launch import (
     operator_body,
 )
 from ccproxy.claude.process.runtime_dir import RuntimeDirectory
+from ccproxy.config.mcp_names import CLIENT_SERVER
+from ccproxy.config.mcp_servers import OperatorServer, read_mcp_servers
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import Cause, ClaudeUnavailable, StorageFailed
 from ccproxy.server.demo import demo_script
@@ -49,13 +51,19 @@ class Runtime:
         ttl = settings.cache_ttl
         chosen = {} if ttl is None else {CACHE_TTL: ttl}
         self._environment = {**environment, **chosen}
+        self._servers: Sequence[OperatorServer] = ()
         self._folder: RuntimeDirectory | None = None
         self._found: LaunchSpec | None = None
         self._worker: tuple[LaunchSpec, LaunchSpec] | None = None
         self._demo_port: IListeningPort | None = None
 
     def open(self) -> None:
-        """Create the directory; with ``--demo``, start the scripted Messages API."""
+        """Create the directory; with ``--demo``, start the scripted Messages API.
+
+        Raises:
+            SettingsError: the file of ``--mcp-config`` is wrong.
+        """
+        self._servers = read_mcp_servers(self._settings, self._environment)
         self._folder = RuntimeDirectory(self.environment)
         self._found = None
         if self._settings.demo:
@@ -108,7 +116,7 @@ class Runtime:
         Raises:
             ClaudeUnavailable: there is no CLI, or the runtime is not open.
         """
-        return self._launch().for_native_mode(SERVER).without(without)
+        return self._launch().for_native_mode(CLIENT_SERVER).without(without)
 
     def isolated(self, launch: LaunchSpec, url: str) -> LaunchSpec:
         """How to start the CLI for an examination: with a dummy key and no login.
@@ -126,7 +134,8 @@ class Runtime:
         home.mkdir(mode=0o700, exist_ok=True)
         child = child_environment(launch.environment, demo_upstream=url)
         child.pop("CLAUDE_CONFIG_DIR", None)
-        return evolve(launch, environment={**child, "HOME": str(home)})
+        environment = {**child, "HOME": str(home)}
+        return evolve(launch, environment=environment, operator_servers={})
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -163,11 +172,28 @@ class Runtime:
                 environment=self._child_environment(folder / "home"),
                 model=self._settings.model,
                 agent_tools=self._settings.agent_tools,
+                operator_servers=self._server_files(folder / "mcp"),
                 operator_body=operator_body(self._environment),
             )
         return self._found
 
+    def _server_files(self, folder: Path) -> Mapping[str, Path]:
+        """Write the configuration of each MCP server of the operator's to a file."""
+        files = {}
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for server in self._servers:
+            files[server.name] = folder / f"{server.name}.json"
+            document = {"mcpServers": {server.name: server.config}}
+            files[server.name].write_bytes(encode(document))
+        return files
+
     def _child_environment(self, home: Path) -> Mapping[str, str]:
+        named: dict[str, str] = {}
+        for server in self._servers:
+            named |= server.variables
+        return {**named, **self._inherited(home)}
+
+    def _inherited(self, home: Path) -> Mapping[str, str]:
         if self._demo_port is None:
             return child_environment(self._environment)
         address: Any = self._demo_port.getHost()

@@ -26,6 +26,8 @@ PURE_NAMES = (
     "ccproxy.config.claude_settings",
     "ccproxy.config.help",
     "ccproxy.config.limits",
+    "ccproxy.config.mcp_names",
+    "ccproxy.config.mcp_servers",
     "ccproxy.config.options",
     "ccproxy.config.parsers",
     "ccproxy.config.reading",

@@ -19,15 +19,13 @@ from ccproxy.claude.native.prompt import (
 )
 from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
+from ccproxy.config.mcp_names import CLIENT_SERVER
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InvalidRequest
-
-# The server's name; `--allowedTools` allows its tools.
-SERVER = "client"
 
 _INITIALIZED: Mapping[str, object] = {
     "protocolVersion": "2025-11-25",
     "capabilities": {"tools": {}},
-    "serverInfo": {"name": SERVER, "version": "1"},
+    "serverInfo": {"name": CLIENT_SERVER, "version": "1"},
 }
 
 
@@ -36,7 +34,10 @@ def offer(tools: Sequence[PromptTool]) -> Mapping[str, object]:
     if not tools:
         return {}
     manifest = {"initializeResult": _INITIALIZED, "toolsListResult": _listed(tools)}
-    return {"sdkMcpServers": [SERVER], "sdkMcpServerManifests": {SERVER: manifest}}
+    return {
+        "sdkMcpServers": [CLIENT_SERVER],
+        "sdkMcpServerManifests": {CLIENT_SERVER: manifest},
+    }
 
 
 def check_offered(

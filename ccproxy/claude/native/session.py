@@ -21,7 +21,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude.native.mcp_server import SERVER, MCPServer, check_offered
+from ccproxy.claude.native.mcp_server import MCPServer, check_offered
+from ccproxy.claude.native.operator_servers import CONNECTED
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session_setup import SessionSetup
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
@@ -37,6 +38,7 @@ from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.heartbeat import Heartbeat
 from ccproxy.claude.worker.turn_reader import Delivery
 from ccproxy.config.claude_settings import NativeSettings
+from ccproxy.config.mcp_names import CLIENT_SERVER
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, TimedOut
 from ccproxy.core.stream import Event, Failed, Finished
@@ -262,6 +264,7 @@ class Session:
         self, turn: NativeTurnDecoder, record: wire.Record
     ) -> list[Event]:
         if isinstance(record, records.Init) and self._prompt is not None:
+            self._warn_of_servers(record)
             has_own = self.launch.spawns_children
             wrong = check_offered(record.tools, self._prompt.tools, has_own)
             if wrong is not None:
@@ -275,9 +278,22 @@ class Session:
             self._preparation.remind(self._prompt)
         return events
 
+    def _warn_of_servers(self, init: records.Init) -> None:
+        for server in init.mcp_servers:
+            if (
+                server.name in self.launch.operator_servers
+                and server.status != CONNECTED
+            ):
+                self._log.warn(
+                    "the model does not have the tools of the MCP server {name}: the "
+                    "claude CLI reports that it is {status}; run ccproxy doctor",
+                    name=server.name,
+                    status=server.status,
+                )
+
     def _answer(self, asked: records.ControlRequest) -> None:
         message = asked.request.message
-        if asked.request.server_name == SERVER and message is not None:
+        if asked.request.server_name == CLIENT_SERVER and message is not None:
             self._tools.receive(asked, message)
         else:
             self._send(requests.refusal(asked.request_id, "ccproxy does not do this"))

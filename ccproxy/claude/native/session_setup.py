@@ -7,7 +7,7 @@ the next turn of the assistant is written; otherwise their order would change.
 Source: docs/claude-cli-protocol.md, "Input", "History" and "Tools".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from ccproxy.claude.body.options import NEVER_SENT
 from ccproxy.claude.native import history
 from ccproxy.claude.native.mcp_server import MCPServer, offer
+from ccproxy.claude.native.operator_servers import PAUSE_SECONDS, settled_servers
 from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured_output import understood
 from ccproxy.claude.native.tool_calls import reminder, system_prompt, tool_choice
@@ -26,6 +27,7 @@ from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.config.claude_settings import NativeSettings
+from ccproxy.config.mcp_names import mcp_tool
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
@@ -58,8 +60,8 @@ class SessionSetup:
         self._context = context
         self._settings = settings
         self._lost = lost
+        self._launch = launch
         self._model = launch.model
-        self._operator_body = launch.operator_body
         self._waiter: Deferred[None] | None = None
 
     async def open(self, prompt: Prompt) -> records.InitializeAnswer:
@@ -108,7 +110,7 @@ class SessionSetup:
         Raises:
             CCProxyError: the CLI has ended, or was stopped.
         """
-        self._configure(prompt)
+        self._configure(prompt, await self._hidden_tools())
         last = len(prompt.messages) - 1
         for number, message in enumerate(prompt.messages):
             ask = number == last
@@ -121,10 +123,30 @@ class SessionSetup:
         said = reminder(prompt)
         self._send(history.turn(said, str(uuid4()), model=self._model, ask=True))
 
-    def _configure(self, prompt: Prompt) -> None:
+    async def _hidden_tools(self) -> Sequence[str]:
+        """The tools that the operator's servers have, but that are off."""
+        if not self._launch.has_limited_servers:
+            return ()
+        states = await settled_servers(self._controls, self._pause)
+        return [
+            f"{mcp_tool(state.name)}__{tool.name}"
+            for state in states
+            for tool in state.tools
+            if self._launch.hides(state.name, tool.name)
+        ]
+
+    async def _pause(self) -> None:
+        timer = self._context.clock.callLater(PAUSE_SECONDS, self.acknowledge)
+        try:
+            await self._acknowledged()
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _configure(self, prompt: Prompt, denied: Sequence[str]) -> None:
         body: dict[str, object] = {
             name: value
-            for name, value in self._operator_body.items()
+            for name, value in self._launch.operator_body.items()
             if name not in NEVER_SENT
         }
         body |= prompt.sampling
@@ -139,6 +161,7 @@ class SessionSetup:
             effort=prompt.effort.value if prompt.effort else None,
             max_tokens=prompt.max_tokens,
             extra_body=body,
+            denied=denied,
         )
         # The CLI reads its input in order, so the question need not wait.
         self._controls.ask(settings).addErrback(self._lost)

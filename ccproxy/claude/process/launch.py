@@ -17,6 +17,7 @@ import msgspec
 from attrs import evolve, field, frozen
 from msgspec import Raw
 
+from ccproxy.config.mcp_names import is_mcp_tool, is_tool_of, mcp_tool
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
 # Makes the CLI write the provider's error messages to stderr. The CLI calls the option
@@ -125,7 +126,9 @@ class LaunchSpec:
         scratch: directory for the temporary folders of sessions.
         environment: all variables of the CLI.
         model: the model with which the CLI starts.
-        agent_tools: Claude Code's own tools that are on.
+        agent_tools: the tools that the CLI may run by itself: Claude Code's own tools,
+            and tools of the operator's MCP servers.
+        operator_servers: the operator's MCP servers, with the file of each.
         mcp_servers: names of tool servers whose tools may be called.
         arguments: further arguments.
         operator_body: fields that the operator adds to each request's body.
@@ -139,6 +142,7 @@ class LaunchSpec:
     environment: Mapping[str, str] = field(repr=False)
     model: str
     agent_tools: tuple[str, ...] = ()
+    operator_servers: Mapping[str, Path] = field(factory=dict)
     mcp_servers: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     operator_body: Mapping[str, Raw] = field(factory=dict, repr=False)
@@ -152,7 +156,8 @@ class LaunchSpec:
     @property
     def argv(self) -> tuple[str, ...]:
         """The whole command line, which contains nothing of any request."""
-        tools = ",".join(self.agent_tools)
+        tools = ",".join(n for n in self.agent_tools if not is_mcp_tool(n))
+        configs = tuple(map(str, self.operator_servers.values()))
         servers = (f"mcp__{name}" for name in self.mcp_servers)
         allowed = ",".join((*servers, *self.agent_tools))
         return (
@@ -166,6 +171,7 @@ class LaunchSpec:
             *("--model", self.model),
             *("--tools", tools),
             "--strict-mcp-config",
+            *(("--mcp-config", *configs) if configs else ()),
             # In the default mode of some versions, the CLI sends a description of this
             # machine to the provider, which judges the model's tool calls.
             *("--permission-mode", "default"),
@@ -190,6 +196,7 @@ class LaunchSpec:
         return evolve(
             self,
             agent_tools=(),
+            operator_servers={},
             arguments=(*self.arguments, *_BODY_ARGUMENTS),
             environment={**self.environment, **_BODY_FIXED, **header},
         )
@@ -207,13 +214,39 @@ class LaunchSpec:
         )
 
     def without(self, tools: Collection[str]) -> "LaunchSpec":
-        """The launch without some of Claude Code's own tools.
+        """The launch without tools that the client has under the same names.
 
-        Without this, the CLI would run its own tool instead of the client's tool with
-        the same name.
+        Without this, the CLI would run its own tool instead of the client's. A server
+        of the operator's is off if the name of any of the client's tools begins like
+        those of the server's tools.
         """
-        left = tuple(name for name in self.agent_tools if _bare(name) not in tools)
-        return self if left == self.agent_tools else evolve(self, agent_tools=left)
+        servers = {
+            name: path
+            for name, path in self.operator_servers.items()
+            if not any(tool.startswith(f"{mcp_tool(name)}__") for tool in tools)
+        }
+        off = self.operator_servers.keys() - servers.keys()
+        left = tuple(
+            name
+            for name in self.agent_tools
+            if _bare(name) not in tools and not any(is_tool_of(name, s) for s in off)
+        )
+        if left == self.agent_tools and not off:
+            return self
+        return evolve(self, agent_tools=left, operator_servers=servers)
+
+    @property
+    def has_limited_servers(self) -> bool:
+        """Whether only some tools of a server of the operator's are on."""
+        return any(not self._is_on(mcp_tool(name)) for name in self.operator_servers)
+
+    def hides(self, server: str, tool: str) -> bool:
+        """Whether a tool of a server of the operator's is off."""
+        name = mcp_tool(server)
+        return not (self._is_on(name) or f"{name}__{tool}" in self.agent_tools)
+
+    def _is_on(self, server: str) -> bool:
+        return server in self.agent_tools or f"{server}__*" in self.agent_tools
 
     def marked(self, mark: str) -> "LaunchSpec":
         """The launch of one session; its processes have ``mark`` in their environment.

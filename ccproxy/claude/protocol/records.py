@@ -75,10 +75,18 @@ def listed_as(tool: str) -> str:
     return _LISTED_AS.get(tool, tool)
 
 
+class MCPServerStatus(msgspec.Struct):
+    """An MCP server that the CLI connects to by itself, or of the proxy."""
+
+    name: str
+    status: str
+
+
 class Init(msgspec.Struct):
     """The beginning of a turn; ``tools`` has the names that `listed_as` returns."""
 
     tools: list[str] = []
+    mcp_servers: list[MCPServerStatus] = []
 
     def has(self, name: str) -> bool:
         """Whether the model may call a tool."""

@@ -3,7 +3,7 @@
 Source: docs/claude-cli-protocol.md, "Input", "Body mode" and "Tools".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -41,11 +41,15 @@ def apply_flag_settings(
     effort: str | None,
     max_tokens: int | None,
     extra_body: Mapping[str, object],
+    denied: Sequence[str] = (),
 ) -> Mapping[str, object]:
     """The settings of a turn in native mode.
 
-    Every key is sent, because the CLI keeps the old value of an absent key.
+    Every key is sent, because the CLI keeps the old value of an absent key; without
+    ``denied`` there is no old value of ``permissions``. The tools in ``denied`` are not
+    shown to the model.
     """
+    permissions = {"permissions": {"deny": list(denied)}} if denied else {}
     return {
         "subtype": "apply_flag_settings",
         "settings": {
@@ -59,8 +63,14 @@ def apply_flag_settings(
                     msgspec.json.encode(extra_body).decode() if extra_body else None
                 ),
             },
+            **permissions,
         },
     }
+
+
+def mcp_status() -> Mapping[str, object]:
+    """Ask for the state of the MCP servers that the CLI connects to by itself."""
+    return {"subtype": "mcp_status"}
 
 
 def set_system_prompt(text: str) -> Mapping[str, object]:

@@ -24,6 +24,7 @@ from ccproxy.claude.process.launch import ERROR_LOG, LaunchSpec
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
+from ccproxy.cli.doctor.mcp import examine_servers
 from ccproxy.cli.doctor.results import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClaudeUnavailable
@@ -103,6 +104,9 @@ class CLI:
         yield self._login(answer)
         yield self._model(answer)
         yield await self._composer(answer)
+        native = evolve(self._runtime.native(), has_error_log=self._has_error_log)
+        async for result in examine_servers(native, self._context):
+            yield result
         if asks:
             yield await self._ask()
 

@@ -138,11 +138,11 @@ CASES += [
     case("log-format", "json", "json", "Text", "text"),
     case("demo", "1", True, "off", False),
 ]
-WITH_KEY_FILE = [*(case[:3] for case in CASES), ("api-key-file", "", "")]
+FILES = ["api-key-file", "mcp-config"]
 
 
 def test_every_option_has_a_case_here() -> None:
-    assert {option.flag for option in OPTIONS} == {case[0] for case in WITH_KEY_FILE}
+    assert {option.flag for option in OPTIONS} == {*FILES, *(case[0] for case in CASES)}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])

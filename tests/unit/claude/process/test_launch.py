@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,6 +96,51 @@ def test_agent_tools_are_in_the_command() -> None:
     argv = launch("Read", "WebSearch").for_native_mode("client").argv
     assert argv[argv.index("--tools") + 1] == "Read,WebSearch"
     assert argv[argv.index("--allowedTools") + 1] == "mcp__client,Read,WebSearch"
+
+
+def servers(*tools: str) -> LaunchSpec:
+    """A launch with two MCP servers of the operator's."""
+    files = {name: Path(f"/run/{name}.json") for name in ("shop", "mail")}
+    return evolve(launch("Read", *tools), operator_servers=files)
+
+
+def test_servers_of_the_operators_are_in_the_command_by_their_files() -> None:
+    argv = servers("mcp__shop", "mcp__mail__send").for_native_mode("client").argv
+    at = argv.index("--mcp-config")
+    assert argv[at + 1 : at + 4] == (
+        "/run/shop.json",
+        "/run/mail.json",
+        "--permission-mode",
+    )
+    assert argv[argv.index("--tools") + 1] == "Read"
+    allowed = "mcp__client,Read,mcp__shop,mcp__mail__send"
+    assert argv[argv.index("--allowedTools") + 1] == allowed
+    assert "--mcp-config" not in servers("mcp__shop").for_body_mode().argv
+
+
+@pytest.mark.parametrize(
+    ("tools", "hidden"),
+    [
+        (["mcp__shop", "mcp__mail__*"], []),
+        (["mcp__shop", "mcp__mail__send"], [("mail", "read")]),
+        (["mcp__shop__send", "mcp__mail"], [("shop", "read")]),
+    ],
+)
+def test_tools_that_are_off_are_hidden(
+    tools: list[str], hidden: list[tuple[str, str]]
+) -> None:
+    spec = servers(*tools)
+    each = [(server, tool) for server in ("shop", "mail") for tool in ("send", "read")]
+    assert [pair for pair in each if spec.hides(*pair)] == hidden
+    assert spec.has_limited_servers is bool(hidden)
+
+
+def test_a_server_is_off_if_the_client_has_a_tool_of_its_names() -> None:
+    spec = servers("mcp__shop", "mcp__mail__send")
+    assert spec.without({"shop", "mcp__shops__x", "mcp__"}) is spec
+    left = spec.without({"mcp__mail__read"})
+    assert left.agent_tools == ("Read", "mcp__shop")
+    assert [*left.operator_servers] == ["shop"]
 
 
 def test_only_agent_tools_start_programs() -> None:
