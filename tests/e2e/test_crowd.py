@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.conftest import ExpectedErrors
 from tests.support.crowd import Conversation, Havoc, own_name, script
+from tests.support.log_texts import CLI_ENDED, FEWER_SPARES, IGNORES_SIGTERM
 from tests.support.server import RunningProxy, Upstream
 
 Start = Callable[..., RunningProxy]
@@ -44,7 +45,7 @@ async def test_none_crosses_another(proxy: Start, upstream: Upstream) -> None:
 async def test_none_crosses_another_while_processes_are_killed_and_stopped(
     proxy: Start, upstream: Upstream, expected_errors: ExpectedErrors
 ) -> None:
-    for words in ("ended unexpectedly", "can be kept ready", "ignores SIGTERM"):
+    for words in (CLI_ENDED, FEWER_SPARES, IGNORES_SIGTERM):
         expected_errors.allow(words)
     upstream.api.script = script
     server = proxy(

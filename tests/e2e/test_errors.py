@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 
 from ccproxy.server.scripted_reply import Reply
 from tests.conftest import ExpectedErrors
+from tests.support.log_texts import CLI_ENDED
 from tests.support.naming import named
 from tests.support.raw import connect, request
 from tests.support.refusals import DATA, INVALID, PATH, PDF, REFUSED, TABLE, USED_UP
@@ -311,7 +312,7 @@ async def test_the_next_request_works(proxy: Start, upstream: Upstream) -> None:
 async def test_cli_killed_in_mid_answer(
     proxy: Start, upstream: Upstream, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     held: Deferred[None] = Deferred()
     upstream.script(answer("one two three", hold_after=2, held=held))
     server = proxy()

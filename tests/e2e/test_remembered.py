@@ -17,6 +17,7 @@ from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import cluster as cluster
 from tests.integration.store.conftest import run_sql
+from tests.support.log_texts import DATABASE_FAILED
 from tests.support.mutations import WEATHER
 from tests.support.server import RunningProxy, Upstream, answer
 from tests.support.tool_calls import TOOLS, call, calls, native
@@ -288,7 +289,7 @@ async def test_what_is_not_to_be_stored_is_on_no_disk(
 async def test_a_store_that_fails_holds_up_no_answer(
     proxy: Start, upstream: Upstream, tmp_path: Path, expected_errors: ExpectedErrors
 ) -> None:
-    for allowed in ("the database failed", "the database is not", "be stored"):
+    for allowed in (DATABASE_FAILED, "the database is not", "be stored"):
         expected_errors.allow(allowed)
     upstream.replies(FIRST, answer("Fine."))
     (tmp_path / "state").write_text("no folder")

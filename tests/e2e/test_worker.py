@@ -33,6 +33,7 @@ from ccproxy.core.errors import (
 from ccproxy.core.stream import Restarted, UpstreamRetry
 from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors, Kept
+from tests.support.log_texts import CLI_ENDED
 from tests.support.server import Upstream, answer, start_upstream
 from tests.support.waiting import until
 from tests.support.workers import Heard, Workers, composed, heard
@@ -573,7 +574,7 @@ async def test_hurt_while_idle(
     expected_errors: ExpectedErrors,
     number: signal.Signals,
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     clock = Clock()
     worker = workers.start(clock=clock)
     await is_good(worker, upstream)
@@ -594,7 +595,7 @@ async def test_hurt_in_mid_answer(
     expected_errors: ExpectedErrors,
     number: signal.Signals,
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     held: Deferred[None] = Deferred()
     upstream.script(slow(TEXT, hold_after=2, held=held))
     clock = Clock()

@@ -20,6 +20,13 @@ from ccproxy.claude.worker import commands, heartbeat
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
 from tests.support.children import processes_of
+from tests.support.log_texts import (
+    CLI_ENDED,
+    CLI_UNUSABLE,
+    FEWER_SPARES,
+    IGNORES_SIGTERM,
+    NOISE,
+)
 from tests.support.npm_stub import NPM_STUB
 from tests.support.server import RunningProxy, events
 from tests.support.spec import error_errors
@@ -55,7 +62,7 @@ async def test_fault_in_mid_answer(
     cause: str,
     words: str,
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     server = each_way(claude_bin=fake(scenario).binary)
     response = await server.chat("hello")
     document = await response.json()
@@ -117,8 +124,8 @@ async def test_fault_before_the_answer_is_told_by_the_status(
     logged: str,
     words: str,
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
-    expected_errors.allow("cannot be used now")
+    expected_errors.allow(CLI_ENDED)
+    expected_errors.allow(CLI_UNUSABLE)
     expected_errors.allow("does not answer")
     expected_errors.allow("could not be examined")
     # After the second.
@@ -157,7 +164,7 @@ async def test_silence_in_mid_answer(
 async def test_missing_cli(
     each_way: Start, tmp_path: Path, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("cannot be used now")
+    expected_errors.allow(CLI_UNUSABLE)
     server = each_way(claude_bin=tmp_path / "nowhere")
     response = await server.chat("hello")
     document = await response.json()
@@ -172,7 +179,7 @@ async def test_missing_cli(
 async def test_cli_that_appears_later_is_found(
     each_way: Start, fake: Fake, tmp_path: Path, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("cannot be used now")
+    expected_errors.allow(CLI_UNUSABLE)
     server = each_way(claude_bin=tmp_path / "claude-answer")
     assert (await server.chat("hello")).code == 503
     fake("answer")
@@ -225,7 +232,7 @@ async def test_a_cli_that_fails_before_its_first_word_is_replaced(
     fault: str,
     kind: str,
 ) -> None:
-    for allowed in ("ended unexpectedly", "passed over; their sizes", "kept ready"):
+    for allowed in (CLI_ENDED, NOISE, FEWER_SPARES):
         expected_errors.allow(allowed)
     monkeypatch.setattr(commands, "_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.3)
@@ -265,7 +272,7 @@ async def test_a_binary_that_does_not_start_is_not_ready(
     words: str,
 ) -> None:
     for allowed in (
-        *("ended unexpectedly", "cannot be used now", "could not be examined"),
+        *(CLI_ENDED, CLI_UNUSABLE, "could not be examined"),
         *("requests fail until", "no claude CLI is started until"),
     ):
         expected_errors.allow(allowed)
@@ -327,7 +334,7 @@ async def test_stubborn_cli_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
-    expected_errors.allow("ignores SIGTERM")
+    expected_errors.allow(IGNORES_SIGTERM)
     server = each_way(claude_bin=fake("stubborn").binary, silence_timeout=0.2)
     response = await server.chat("hello", stream=True)
     *_, last = events(await response.text())
@@ -343,7 +350,7 @@ async def test_stopped_cli_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
-    expected_errors.allow("ignores SIGTERM")
+    expected_errors.allow(IGNORES_SIGTERM)
     claude = fake("falls-silent")
     server = each_way(claude_bin=claude.binary, silence_timeout=0.3)
     response = await server.chat("hello", stream=True)

@@ -10,6 +10,13 @@ from ccproxy.claude.process import process
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
 from tests.support.invariant import End, keeps_the_invariant
+from tests.support.log_texts import (
+    CLI_ENDED,
+    CLI_UNUSABLE,
+    IGNORES_SIGTERM,
+    NOISE,
+    OWN_REQUEST,
+)
 from tests.support.server import RunningProxy
 
 Start = Callable[..., RunningProxy]
@@ -43,7 +50,6 @@ FAULTS: list[tuple[str, End, str]] = [
     ("stray-responses", End.COMPLETE, ""),
     ("waits-long", End.ERROR, "refused the request (429)"),
 ]
-OWN_REQUEST = "sent a request of its own to the model"
 CASES = [
     *(("body", *fault) for fault in FAULTS),
     # An unexpected message is a request that the proxy did not make.
@@ -78,8 +84,8 @@ async def test_each_fault_has_one_end_and_the_next_request_works(
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     for allowed in (
-        *("ended unexpectedly", "ignores SIGTERM", "cannot be used now"),
-        "passed over; their sizes",
+        *(CLI_ENDED, IGNORES_SIGTERM, CLI_UNUSABLE),
+        NOISE,
     ):
         expected_errors.allow(allowed)
     if compose == "body" and scenario in ("starts-again", "stammers", "late-messages"):

@@ -40,6 +40,7 @@ from ccproxy.web.access import key_id
 from ccproxy.web.observer import RequestOutcome
 from tests.integration.http.conftest import BODIES, HTTP, chat_bytes
 from tests.support.backend import ScriptedBackend, ScriptedRequest, site, started
+from tests.support.log_texts import DATABASE_FAILED
 from tests.support.server import KEY
 from tests.support.waiting import until
 
@@ -213,7 +214,7 @@ async def test_a_failed_database_is_reported_and_no_reason_to_restart(
     document = await response.json()
     assert (response.code, document["ready"]) == (200, True)
     assert document["storage"] == "failed"
-    assert "the database failed" in document["message"]
+    assert DATABASE_FAILED in document["message"]
 
 
 # Without a key

@@ -13,6 +13,7 @@ from ccproxy.store.answers import KEEP_SECONDS, StoredAnswers
 from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import Stores
+from tests.support.log_texts import DATABASE_FAILED
 
 pytestmark = pytest.mark.threads
 
@@ -121,7 +122,7 @@ async def test_stop_waits_for_answers_being_written(stores: Stores) -> None:
 async def test_a_failed_database_is_not_used_for_a_while(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     store = await stores.start()
     clock = Clock()
     memory = StoredAnswers(store.database, clock, lambda: stores.now)

@@ -35,6 +35,7 @@ from tests.integration.store.conftest import (
     run_sql,
     save_line,
 )
+from tests.support.log_texts import DATABASE_FAILED
 from tests.support.relay import Relay
 from tests.support.waiting import until
 
@@ -324,7 +325,7 @@ async def test_each_call_reports_an_unusable_folder(
         target.mkdir()
         (target / "responses.sqlite").write_bytes(b"no database" * 1000)
     stores = Stores(f"sqlite:///{target}/responses.sqlite", None)
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     store = stores.new()
     for _ in range(2):
         with pytest.raises(StorageFailed) as caught:
@@ -347,7 +348,7 @@ async def test_a_database_server_that_comes_back_is_used_again(
         pytest.skip("a file does not go away")
     store = await stores.start()
     await store.responses.save(new(1), ending(1))
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     admin = stores.url.replace(stores.url.split("/")[3].split("?")[0], "postgres")
     run_sql(
         admin,
@@ -373,7 +374,7 @@ async def test_a_file_that_was_removed_is_noticed_and_made_again(
         pytest.skip("a server has no file of ours")
     store = await stores.start()
     await store.responses.save(new(1), ending(1))
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     expected_errors.allow("the database was removed or replaced")
     if how == "folder removed":
         shutil.rmtree(stores.path.parent)
@@ -399,7 +400,7 @@ async def test_a_database_that_was_emptied_gets_its_tables_again(
 ) -> None:
     store = await stores.start()
     await store.responses.save(new(1), ending(1))
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     expected_errors.allow("the database was removed or replaced")
     engine = create_engine(stores.url)
     with engine.begin() as connection:
@@ -435,7 +436,7 @@ async def test_a_database_server_that_does_not_answer_is_an_error(
     """It is silent, as behind a firewall that has forgotten the connection."""
     store = await stores.start()
     await store.responses.save(new(1), ending(1))
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     expected_errors.allow("the database does not answer")
     relay.is_silent = True
     monkeypatch.setattr("ccproxy.store.database._CALL_SECONDS", 0.1)
@@ -457,7 +458,7 @@ async def test_only_a_slow_query_that_is_known_as_slow_is_waited_for(
 ) -> None:
     """To count a large database takes longer than other queries may."""
     store = await stores.start()
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     expected_errors.allow("the database does not answer")
     monkeypatch.setattr("ccproxy.store.database._CALL_SECONDS", 0.1)
 
@@ -477,7 +478,7 @@ async def test_a_database_server_that_does_not_answer_does_not_hold_the_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = await stores.start()
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     expected_errors.allow("the database does not answer")
     relay.is_silent = True
     monkeypatch.setattr("ccproxy.store.database._CLOSE_SECONDS", 0.1)

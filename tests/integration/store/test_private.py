@@ -13,6 +13,7 @@ from ccproxy.store.engine import make_private, sqlite_url
 from ccproxy.store.records import Conversation, Item
 from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
+from tests.support.log_texts import DATABASE_FAILED
 
 pytestmark = pytest.mark.threads
 
@@ -89,7 +90,7 @@ def test_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 async def test_link_in_place_of_the_database_is_not_followed(
     tmp_path: Path, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     victim = tmp_path / "victim"
     victim.write_text("mine")
     folder = tmp_path / "state"

@@ -22,6 +22,7 @@ from ccproxy.store.schema import answers, rate_limits, usage
 from ccproxy.store.usage import UsageLedger
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import DAY, Stores
+from tests.support.log_texts import DATABASE_FAILED
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.threads
@@ -126,7 +127,7 @@ async def test_usage_is_written_after_a_while_and_at_the_stop(
 async def test_usage_that_cannot_be_written_is_tried_again(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     store = await stores.start()
     clock = Clock()
     ledger = UsageLedger(store.database, clock, lambda: stores.now)
@@ -164,7 +165,7 @@ async def test_an_answer_that_ends_during_the_last_write_is_written(
 async def test_a_stop_that_cannot_write_is_logged(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
-    for text in ("the database failed", "usage of the last answers could not be"):
+    for text in (DATABASE_FAILED, "usage of the last answers could not be"):
         expected_errors.allow(text)
     store = await stores.start()
     engine = create_engine(stores.url)
@@ -318,7 +319,7 @@ async def test_only_the_last_conversations_are_kept(
 async def test_conversations_that_cannot_be_written_are_tried_again(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("the database failed")
+    expected_errors.allow(DATABASE_FAILED)
     store = await stores.start()
     engine = create_engine(stores.url)
     schema.conversation_usage.drop(engine)

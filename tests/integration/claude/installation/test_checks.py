@@ -22,6 +22,7 @@ from ccproxy.cli.conformance.checks import ConformanceRun
 from ccproxy.cli.conformance.command import document, verdict
 from ccproxy.config.settings import Settings
 from tests.conftest import ExpectedErrors
+from tests.support.log_texts import OWN_REQUEST
 
 _REACTOR: Any = reactor
 # The server's tests have the others.
@@ -48,7 +49,7 @@ async def test_one_that_lacks_nothing(merging: Callable[[str], Path]) -> None:
 async def test_one_that_lacks_a_behaviour(
     merging: Callable[[str], Path], expected_errors: ExpectedErrors, name: str
 ) -> None:
-    expected_errors.allow("sent a request of its own")
+    expected_errors.allow(OWN_REQUEST)
     findings, _ = await found(merging(f"lacks:{name}"))
     assert [finding.name for finding in findings if finding.difference] == [name]
 

@@ -36,6 +36,7 @@ from ccproxy.core.errors import (
 )
 from ccproxy.server.probing import ProbeResultFile
 from tests.conftest import ExpectedErrors
+from tests.support.log_texts import CLI_ENDED, CLI_UNUSABLE, OWN_REQUEST
 from tests.support.server import RunningProxy
 from tests.support.waiting import until
 
@@ -442,7 +443,7 @@ async def metrics(server: RunningProxy) -> str:
 async def test_one_that_is_too_old_is_told_and_given_nothing(
     proxy: Start, merging: Make, upstream: Any, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("cannot be used now")
+    expected_errors.allow(CLI_UNUSABLE)
     server = proxy(claude_bin=merging("old"))
     response = await server.chat("secret")
     assert response.code == 503
@@ -473,7 +474,7 @@ async def test_so_is_one_that_is_put_in_the_place_of_another(
 async def test_one_that_cannot_be_examined_is_asked_natively(
     proxy: Start, merging: Make, expected_errors: ExpectedErrors
 ) -> None:
-    for text in ("could not be examined", "ended unexpectedly"):
+    for text in ("could not be examined", CLI_ENDED):
         expected_errors.allow(text)
     server = proxy(claude_bin=merging("dies"))
     await server.ready()
@@ -509,7 +510,7 @@ async def test_a_real_one_that_is_too_old_in_the_place_of_another(
     compose: str,
     old: str,
 ) -> None:
-    expected_errors.allow("cannot be used now")
+    expected_errors.allow(CLI_UNUSABLE)
     binary = tmp_path / "claude"
     binary.symlink_to(claude)
     server = proxy(claude_bin=binary, compose=compose, spares=0)
@@ -633,7 +634,7 @@ async def test_one_that_lacks_a_behaviour(
     }
     expected_errors.allow(texts.get(behaviour.reaction, f"falls short in {name}"))
     if name in ("one_request", "end_max_tokens"):
-        expected_errors.allow("sent a request of its own")
+        expected_errors.allow(OWN_REQUEST)
     server = proxy(claude_bin=merging(f"lacks:{name}"))
     with suppress(CCProxyError):
         await server.examined()

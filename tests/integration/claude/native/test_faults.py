@@ -13,6 +13,7 @@ from pytest_twisted import ensureDeferred
 
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
+from tests.support.log_texts import CLI_ENDED, RESULTS_UNREAD
 from tests.support.server import RunningProxy
 from tests.support.waiting import until
 
@@ -113,7 +114,7 @@ async def test_what_the_cli_is_told(proxy: Start, fake: Fake) -> None:
 async def test_process_that_dies_before_it_answers_is_replaced(
     proxy: Start, fake: Fake, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     claude = fake("dies-once")
     server = proxy(claude_bin=claude.binary)
     response = await server.chat("hello")
@@ -146,8 +147,8 @@ async def test_session_that_did_not_wait_is_given_up(
     proxy: Start, fake: Fake, expected_errors: ExpectedErrors, scenario: str
 ) -> None:
     """And the result is for a new one."""
-    expected_errors.allow("ended unexpectedly")
-    expected_errors.allow("did not wait for the results")
+    expected_errors.allow(CLI_ENDED)
+    expected_errors.allow(RESULTS_UNREAD)
     claude = fake(scenario)
     server = proxy(claude_bin=claude.binary, agent_tools=("Read",))
     await server.ready()

@@ -62,6 +62,7 @@ from ccproxy.core.stream import (
 from tests.conftest import ExpectedErrors
 from tests.support.imagined_native import ImaginedCLI, Said
 from tests.support.imagined_process import ImaginedSpawner
+from tests.support.log_texts import CLI_ENDED, IGNORES_SIGTERM, NOISE, RESULTS_UNREAD
 
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
 STEPS = 60
@@ -517,10 +518,10 @@ class Interleavings(RuleBasedStateMachine):
 
 def test_any_order_of_things(expected_errors: ExpectedErrors) -> None:
     for words in (
-        "ended unexpectedly",
-        "ignores SIGTERM",
-        "passed over; their sizes",
-        "did not wait for the results",
+        CLI_ENDED,
+        IGNORES_SIGTERM,
+        NOISE,
+        RESULTS_UNREAD,
     ):
         expected_errors.allow(words)
     run_state_machine_as_test(

@@ -13,6 +13,7 @@ from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.core.errors import ClaudeFailed, ClaudeUnresponsive
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
+from tests.support.log_texts import CLI_ENDED, CLI_UNUSABLE
 from tests.support.server import RunningProxy
 from tests.support.waiting import until
 
@@ -97,7 +98,7 @@ async def test_cli_that_refuses_to_start_for_ten_tries(
     fake: Callable[[str], FakeClaude],
     expected_errors: ExpectedErrors,
 ) -> None:
-    for words in ("ended unexpectedly", "cannot be used now", "is started until"):
+    for words in (CLI_ENDED, CLI_UNUSABLE, "is started until"):
         expected_errors.allow(words)
     claude = fake("broken")
     broken = Path(f"{claude.log}.broken")

@@ -51,6 +51,13 @@ from tests.conftest import ExpectedErrors
 from tests.support.compositions import BODY, HoldingShaper, question
 from tests.support.imagined_claude import ImaginedClaude, Upstream
 from tests.support.imagined_process import ImaginedSpawner
+from tests.support.log_texts import (
+    CLI_ENDED,
+    FEWER_SPARES,
+    IGNORES_SIGTERM,
+    NOISE,
+    OWN_REQUEST,
+)
 
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
 STEPS = 60
@@ -456,11 +463,11 @@ class Interleavings(RuleBasedStateMachine):
 
 def test_any_order_of_things(expected_errors: ExpectedErrors) -> None:
     for words in (
-        "ended unexpectedly",
-        "ignores SIGTERM",
-        "passed over; their sizes",
-        "can be kept ready",
-        "sent a request of its own to the model",
+        CLI_ENDED,
+        IGNORES_SIGTERM,
+        NOISE,
+        FEWER_SPARES,
+        OWN_REQUEST,
     ):
         expected_errors.allow(words)
     run_state_machine_as_test(

@@ -22,6 +22,7 @@ from ccproxy.core.stream import Event, Failed, TextDelta
 from tests.conftest import ExpectedErrors
 from tests.support.compositions import question
 from tests.support.fake_workers import FINISHED, FakeWorker, PoolHouse
+from tests.support.log_texts import FEWER_SPARES
 
 
 @define(eq=False)
@@ -251,7 +252,7 @@ def test_no_more_spares_than_wanted_nor_than_there_is_room_for() -> None:
 def test_spares_that_end_by_themselves_are_tried_less_and_less(
     expected_errors: ExpectedErrors,
 ) -> None:
-    expected_errors.allow("can be kept ready")
+    expected_errors.allow(FEWER_SPARES)
     house = House(spares=1)
     house.pool.wake()
     house.clock.advance(0)
@@ -316,7 +317,7 @@ def test_a_hung_worker_is_noticed_before_a_client_waits() -> None:
 
 
 def test_so_is_a_hung_spare(expected_errors: ExpectedErrors) -> None:
-    expected_errors.allow("can be kept ready")
+    expected_errors.allow(FEWER_SPARES)
     house = House(spares=1)
     house.pool.wake()
     house.clock.advance(0)

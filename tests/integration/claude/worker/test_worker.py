@@ -32,6 +32,7 @@ from ccproxy.core.stream import MessageStart, UpstreamRetry
 from ccproxy.core.usage import RateWindow
 from tests.conftest import ExpectedErrors
 from tests.support import fake_worker_cli
+from tests.support.log_texts import CLI_ENDED, OWN_REQUEST
 from tests.support.waiting import until
 from tests.support.workers import Heard, Workers, composed, heard
 
@@ -314,7 +315,7 @@ async def test_one_that_never_answers_is_told_of(fakes: Fakes) -> None:
 async def test_a_message_that_nobody_asked_for_ends_the_process(
     workers: Workers, expected_errors: ExpectedErrors, question: str
 ) -> None:
-    expected_errors.allow("sent a request of its own to the model")
+    expected_errors.allow(OWN_REQUEST)
     worker = workers.start()
     told = await heard(worker, composed(question))
     assert isinstance(told.error, WorkerLost)
@@ -328,7 +329,7 @@ async def test_a_message_that_nobody_asked_for_ends_the_process(
 async def test_so_does_one_while_nothing_is_asked(
     workers: Workers, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("sent a request of its own to the model")
+    expected_errors.allow(OWN_REQUEST)
     worker, listener = workers.start(), Heard()
     worker.ask(composed("later"), listener)
     await until(lambda: worker.is_gone)
@@ -375,7 +376,7 @@ async def test_a_short_answer_is_limited_at_once(workers: Workers) -> None:
 async def test_one_that_asks_all_the_same(
     workers: Workers, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("sent a request of its own to the model")
+    expected_errors.allow(OWN_REQUEST)
     worker = workers.start()
     told = await heard(worker, composed("ends max_tokens anyway"))
     assert told.finished.stop_reason == "max_tokens"
@@ -510,7 +511,7 @@ async def test_a_limit_in_mid_answer_counts_when_it_is_abandoned(
 async def test_a_cli_that_is_lost(
     workers: Workers, expected_errors: ExpectedErrors, question: str
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     worker = workers.start()
     told = await heard(worker, composed(question))
     assert told.said == "half "
@@ -524,7 +525,7 @@ async def test_a_cli_that_is_lost(
 async def test_lost_before_it_has_told_anything(
     workers: Workers, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     worker = workers.start()
     told = await heard(worker, composed("dies-early"))
     assert isinstance(told.error, WorkerLost)
@@ -831,7 +832,7 @@ async def test_a_count_that_hangs(fakes: Fakes, fault: str, seconds: float) -> N
 async def test_a_count_of_a_cli_that_dies(
     fakes: Fakes, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow(CLI_ENDED)
     workers = fakes("mute:get_context_usage")
     worker = workers.start()
     counting = Deferred.fromCoroutine(worker.count("how many?", "opus"))

@@ -1,0 +1,10 @@
+"""Texts of the server's log that tests of several modules allow or expect."""
+
+CLI_ENDED = "ended unexpectedly"
+CLI_UNUSABLE = "cannot be used now"
+FEWER_SPARES = "can be kept ready"
+IGNORES_SIGTERM = "ignores SIGTERM"
+NOISE = "passed over; their sizes"
+OWN_REQUEST = "sent a request of its own to the model"
+RESULTS_UNREAD = "did not wait for the results"
+DATABASE_FAILED = "the database failed"
