@@ -6,9 +6,12 @@
   outputs = { self, nixpkgs }:
     let
       systems = [ "x86_64-linux" "aarch64-linux" "x86_64-darwin" "aarch64-darwin" ];
+      # The version of `ccproxy/__init__.py`, which hatch reads, too.
+      version = builtins.head (builtins.match ".*__version__ = \"([^\"]+)\".*"
+        (builtins.readFile ./ccproxy/__init__.py));
       package = pkgs: pkgs.python3Packages.buildPythonApplication {
-        pname = "ccproxy";
-        version = "0.1.0";
+        pname = "ccproxy-server";
+        inherit version;
         pyproject = true;
         src = self;
         build-system = [ pkgs.python3Packages.hatchling ];

@@ -47,8 +47,9 @@ class Options(CommandOptions):
         "Serves the model behind a logged-in Claude Code CLI to clients of OpenAI's "
         "and Anthropic's APIs, at http://HOST:PORT/v1. `ccproxy doctor` checks whether "
         "a server with the same options would work on this machine, `ccproxy "
-        "conformance` whether the CLI does what ccproxy relies on. `ccproxy usage` "
-        "shows used tokens and their cost."
+        "conformance` whether the CLI does what ccproxy relies on. `ccproxy ready` "
+        "asks a running server whether it is ready. `ccproxy usage` shows used tokens "
+        "and their cost."
     )
 
     @override
@@ -57,6 +58,7 @@ class Options(CommandOptions):
             "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]\n"
             "       ccproxy doctor [--ask] [--json] [options]\n"
             "       ccproxy conformance [--json] [options]\n"
+            "       ccproxy ready [options]\n"
             "       ccproxy usage [--since 7d] [--by WHAT] [--json] [options]"
         )
 
@@ -228,6 +230,12 @@ def _usage(arguments: Sequence[str]) -> NoReturn:
     run_usage(arguments)
 
 
+def _ready(arguments: Sequence[str]) -> NoReturn:
+    from ccproxy.cli.ready import run_ready
+
+    run_ready(arguments)
+
+
 def _conformance(arguments: Sequence[str]) -> NoReturn:
     from ccproxy.cli.conformance.command import run_conformance
 
@@ -237,6 +245,7 @@ def _conformance(arguments: Sequence[str]) -> NoReturn:
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {
     "conformance": _conformance,
     "doctor": _doctor,
+    "ready": _ready,
     "usage": _usage,
 }
 

@@ -19,6 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 from typing_extensions import override
 
+from ccproxy.cli.doctor.claude import login_remedy
 from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.packaging.conftest import Call
@@ -113,7 +114,30 @@ async def test_the_real_cli_says_that_it_is_not_logged_in(
 ) -> None:
     told = await doctor(scenario="")
     assert (told.status, told.wrong) == (1, {"login"}), told.text
-    assert "/claude` and log in, or set ANTHROPIC_API_KEY" in told.line("login")
+    # The test's environment names no display.
+    assert "; no browser can be opened here: run `claude setup-token` on " in told.line(
+        "login"
+    )
+    assert "set CLAUDE_CODE_OAUTH_TOKEN here" in told.line("login")
+
+
+@pytest.mark.parametrize(
+    ("variables", "platform", "has_browser"),
+    [
+        ({}, "linux", False),
+        ({"DISPLAY": ""}, "linux", False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({}, "darwin", True),
+    ],
+)
+def test_remedy_for_a_login_is_one_for_this_machine(
+    variables: Mapping[str, str], platform: str, has_browser: bool
+) -> None:
+    remedy = login_remedy(Path("/opt/bin/claude"), variables, platform)
+    assert ("claude setup-token" in remedy) is not has_browser
+    assert "`/opt/bin/claude`" in remedy
+    assert remedy.endswith("or set ANTHROPIC_API_KEY")
 
 
 def test_wrong_flag_is_one_line_and_two(call: Call) -> None:

@@ -281,12 +281,12 @@ def test_flake() -> None:
     told = json.loads(done.stdout)
     assert set(told.pop("dependencies")) == {*wanted, "tls"}
     assert told == {
-        "pname": "ccproxy",
+        "pname": "ccproxy-server",
         "version": __version__,
         "pyproject": True,
         "build-system": ["hatchling"],
         "imports": [True],
-        "same": "ccproxy",
+        "same": "ccproxy-server",
     }
 
 

@@ -88,7 +88,7 @@ def test_what_is_wrong_is_one_line(
     assert words in line
 
 
-@pytest.mark.parametrize("command", ["usage", "doctor"])
+@pytest.mark.parametrize("command", ["usage", "doctor", "ready"])
 def test_version_is_ours(call: Call, command: str) -> None:
     done = call("ccproxy", command, "--version")
     assert (done.returncode, done.stdout) == (0, f"ccproxy {__version__}\n")

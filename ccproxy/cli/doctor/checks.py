@@ -71,7 +71,7 @@ async def examine(
     runtime = Runtime(settings, reactor, environment)
     runtime.open()
     try:
-        cli = CLI(settings, runtime, reactor)
+        cli = CLI(settings, runtime, reactor, environment)
         async for result in cli.examine(asks=asks):
             report(result)
     finally:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
@@ -61,6 +62,26 @@ def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
     ]
 
 
+def login_remedy(binary: Path, environment: Mapping[str, str], platform: str) -> str:
+    """What the operator can do if the CLI has no login.
+
+    Args:
+        binary: the CLI's path.
+        environment: the variables of this process.
+        platform: `sys.platform`.
+    """
+    # Programs find a graphical session by these variables; macOS has none.
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    if platform == "darwin" or any(environment.get(name) for name in displays):
+        return f"run `{binary}` and log in, or set ANTHROPIC_API_KEY"
+    return (
+        f"no browser can be opened here: run `{binary.name} setup-token` on a machine "
+        "with a browser, and set CLAUDE_CODE_OAUTH_TOKEN here to the token that it "
+        f"prints; or run `{binary}` in a terminal here, and open the address that it "
+        "prints elsewhere; or set ANTHROPIC_API_KEY"
+    )
+
+
 class CLI:
     """Checks a CLI process that is started as the server starts it.
 
@@ -68,10 +89,18 @@ class CLI:
         settings: the server's settings.
         runtime: must be open.
         reactor: starts processes, and is the clock.
+        environment: tells whether there is a browser for the login.
     """
 
-    def __init__(self, settings: Settings, runtime: Runtime, reactor: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        reactor: Any,
+        environment: Mapping[str, str],
+    ) -> None:
         self._clock = reactor
+        self._environment = environment
         self._settings = settings
         self._runtime = runtime
         self._patience_seconds = min(settings.first_token_timeout, _ANSWER_SECONDS)
@@ -145,7 +174,7 @@ class CLI:
                 CheckStatus.WRONG,
                 "login",
                 "the claude CLI reports that it is not logged in",
-                f"run `{binary}` and log in, or set ANTHROPIC_API_KEY",
+                login_remedy(binary, self._environment, sys.platform),
             )
         if account.source is None:
             return CheckResult(
