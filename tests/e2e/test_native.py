@@ -98,6 +98,17 @@ async def test_chat(proxy: Start, upstream: Upstream, stream: bool) -> None:
 
 
 @ensureDeferred
+async def test_stop_sequence_of_white_space(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(answer("one\ntwo"))
+    response = await proxy().chat("hello", stop=["\n", "END"])
+    assert response.headers.getRawHeaders("x-ccproxy-adjusted") == ["stop"]
+    [choice] = (await response.json())["choices"]
+    assert choice["message"]["content"] == "one"
+    assert (choice["finish_reason"], choice["stop_sequence"]) == ("stop", "\n")
+    assert upstream.bodies[0]["stop_sequences"] == ["END"]
+
+
+@ensureDeferred
 async def test_the_operators_own_fields(proxy: Start, upstream: Upstream) -> None:
     """They go up, but for what is never set, and what the client says wins."""
     # No provider knows them.

@@ -128,8 +128,8 @@ PARTS = {
     "pool": {"installation", "process", "protocol", "worker", "claude"},
     "installation": {"body", "process", "protocol", "worker"},
     "native": {
-        *("body", "installation", "pool", "process", "protocol", "schemas", "worker"),
-        "claude",
+        *("body", "installation", "pool", "process", "protocol", "schemas"),
+        *("shaping", "worker", "claude"),
     },
 }
 

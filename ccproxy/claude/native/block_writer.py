@@ -12,6 +12,7 @@ from ccproxy.core.stream import (
     Event,
     InputJSONDelta,
     MessageStart,
+    OpaqueDelta,
     Restarted,
     SignatureDelta,
     TextDelta,
@@ -55,6 +56,10 @@ class BlockWriter:
         """Add the signature of a block of thinking, and end the block."""
         opened = self._in("thinking", thinking="", signature="")
         return [*opened, SignatureDelta(signature, self._index), *self.close()]
+
+    def opaque(self, raw: bytes) -> list[Event]:
+        """Add a delta of another type to the open block, if there is one."""
+        return [OpaqueDelta(raw, self._index)] if self._open else []
 
     def redacted_thinking(self, data: str) -> list[Event]:
         """Add a whole block of redacted thinking."""
@@ -111,6 +116,10 @@ class HeldText:
             return self._blocks.text(text)
         self._message.append(text)
         return []
+
+    def opaque(self, raw: bytes) -> list[Event]:
+        """Take a delta of another type, such as a citation; lost if text is held."""
+        return [] if self._is_held else self._blocks.opaque(raw)
 
     def begin_message(self) -> None:
         """Note that a new message begins."""

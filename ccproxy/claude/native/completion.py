@@ -25,6 +25,7 @@ from ccproxy.claude.native.session import Session, SessionLost
 from ccproxy.claude.native.suspension import suspension_after
 from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.pool.requests import AnswerChecker, AnswerState, PendingAnswer
+from ccproxy.claude.shaping.stops import StopShaper
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, SchemaNotSatisfied
 from ccproxy.core.message_builder import MessageBuilder
@@ -54,6 +55,7 @@ class NativeCompletion(PendingAnswer[Session]):
         self.prompt = prompt
         self._pool = pool
         self._checker = checker
+        self._stops = StopShaper(prompt.blank_stops) if prompt.blank_stops else None
         self._message = MessageBuilder()
         # The end, held back until the answer is checked.
         self._finished: Finished | None = None
@@ -87,6 +89,10 @@ class NativeCompletion(PendingAnswer[Session]):
                 self._retry()
                 return
             self._can_retry = not sent
+        if self._stops is not None:
+            events = self._stops.filter(events)
+            if not events:
+                return
         self._message.receive(events)
         if not self._has_token:
             self._note_token(events)

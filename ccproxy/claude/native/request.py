@@ -136,7 +136,8 @@ def translate(
             system=reader.system(),
             messages=spoken,
             max_tokens=request.max_tokens,
-            stop=_stops(request),
+            stop=tuple(s for s in request.stop_sequences if not is_blank(s)),
+            blank_stops=reader.blank_stops(),
             effort=effort,
             tools=tools,
             must_call=choice is not None and choice.must_call,
@@ -149,15 +150,6 @@ def translate(
         reader.notes.adjusted,
         reader.notes.ignored,
     )
-
-
-def _stops(request: messages.MessagesRequest) -> tuple[str, ...]:
-    param = request.paths.get("stop_sequences", "stop_sequences")
-    if any(map(is_blank, request.stop_sequences)):
-        raise InvalidRequest(
-            f"`{param}`: the model cannot stop at white space alone", param=param
-        )
-    return request.stop_sequences
 
 
 def _schema(request: messages.MessagesRequest) -> Mapping[str, Any] | None:
@@ -249,6 +241,23 @@ class _Reader:
         for name, value in given.fields.items():
             if name not in used and bytes(value) not in _NOTHING:
                 self.notes.ignore(path(name))
+
+    def blank_stops(self) -> tuple[str, ...]:
+        """The stop sequences that the provider refuses.
+
+        An answer with a required format or a required call is not cut at white space.
+        """
+        request = self._request
+        stops = tuple(s for s in request.stop_sequences if is_blank(s))
+        path = request.paths.get("stop_sequences", "stop_sequences")
+        choice = request.tool_choice
+        must_call = choice is not None and choice.must_call
+        if stops and (must_call or request.output_format is not None):
+            self.notes.ignore(path)
+            return ()
+        if stops:
+            self.notes.adjust(path)
+        return stops
 
     def extra(self, *, forward_sampling: bool) -> Mapping[str, float]:
         sampling: dict[str, float] = {}

@@ -91,11 +91,14 @@ class StructuredAnswer:
     """The answer that has a schema: the input of a call of the CLI's tool, in pieces.
 
     Only the last call that the CLI has not rejected is the answer.
+
+    Attributes:
+        is_open: whether the current block is the answer.
     """
 
     def __init__(self) -> None:
         self._id: str | None = None
-        self._is_open = False
+        self.is_open = False
         self._text: list[str] = []
 
     @property
@@ -106,23 +109,23 @@ class StructuredAnswer:
     def open(self, identifier: str) -> bool:
         """Begin an answer; False: it replaces an earlier answer."""
         is_first = self._id is None
-        self._id, self._is_open = identifier, True
+        self._id, self.is_open = identifier, True
         self._text.clear()
         return is_first
 
     def feed(self, json: str) -> bool:
         """Take a piece of a call's input; False: the call is not the answer."""
-        if self._is_open:
+        if self.is_open:
             self._text.append(json)
-        return self._is_open
+        return self.is_open
 
     def close(self) -> None:
         """Note that another block begins."""
-        self._is_open = False
+        self.is_open = False
 
     def void(self) -> None:
         """Drop the answer, because its message was lost."""
-        self._id, self._is_open = None, False
+        self._id, self.is_open = None, False
         self._text.clear()
 
     def rejected(self, message: Raw) -> str | None:

@@ -66,6 +66,13 @@ class ToolCallDecoder:
         """Whether the message has calls, and all are of the client's tools."""
         return self.has_called and not self._has_own
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the current block is a call that is not sent as a block."""
+        return self._own is not None or (
+            self._answer is not None and self._answer.is_open
+        )
+
     def begin_message(self, model: str) -> None:
         """Note that a message begins."""
         self._model = model

@@ -50,6 +50,7 @@ from ccproxy.claude.protocol.stream import (
     OpaqueDeltaEvent,
     Piece,
     SignaturePiece,
+    StopPart,
     StreamLine,
     StreamPart,
     TextPiece,
@@ -74,12 +75,7 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
 }
-_STOP_REASONS: Mapping[FinishReason, str] = {
-    FinishReason.STOP: "end_turn",
-    FinishReason.LENGTH: "max_tokens",
-    FinishReason.REFUSAL: "refusal",
-    FinishReason.TOOL_USE: "tool_use",
-}
+_NO_DETAILS = (b"null", b"")
 # Events that come only between the beginning of a message and its end.
 _PIECES = (BlockStartEvent, BlockDeltaEvent, OpaqueDeltaEvent, MessageDeltaEvent)
 
@@ -140,8 +136,8 @@ class NativeTurnDecoder(FallibleTurn):
         self._void: str | None = None
         self._message_id: str | None = after
         self._streamed_id: str | None = after
-        self._stop_reason: str | None = None
-        self._stop_sequence: str | None = None
+        self._stop = StopPart()
+        self._end: MessageDeltaEvent | None = None
         # After a suspension, the CLI's total includes the messages before the calls.
         self._usage = UsageCounter(is_partial=after is not None)
         self._cut_short = False
@@ -154,7 +150,7 @@ class NativeTurnDecoder(FallibleTurn):
     @property
     def waits_for_results(self) -> bool:
         """Whether the CLI waits for the results of the client's tools."""
-        return self._stop_reason == "tool_use" and self._calls.are_clients_only
+        return self._stop.stop_reason == "tool_use" and self._calls.are_clients_only
 
     @property
     def has_own_calls(self) -> bool:
@@ -216,6 +212,8 @@ class NativeTurnDecoder(FallibleTurn):
         match event:
             case BlockDeltaEvent(delta=delta):
                 return self._delta(delta)
+            case OpaqueDeltaEvent(delta=raw) if not self._calls.is_hidden:
+                return self._text.opaque(bytes(raw))
             case BlockStartEvent(content_block=raw):
                 return self._calls.open(Block.decode(raw))
             case BlockStopEvent():
@@ -226,8 +224,8 @@ class NativeTurnDecoder(FallibleTurn):
             case MessageDeltaEvent(stop=stop, usage=usage):
                 self._usage.message(usage)
                 if stop.stop_reason is not None:
-                    self._stop_sequence = stop.stop_sequence
-                    return self._stopped(stop.stop_reason)
+                    self._end = event
+                    return self._stopped(stop, stop.stop_reason)
         return []
 
     def _delta(self, delta: Piece) -> list[Event]:
@@ -264,9 +262,9 @@ class NativeTurnDecoder(FallibleTurn):
         self._message_id = identifier
         return [*events, *self._blocks.message(model, self._usage.so_far)]
 
-    def _stopped(self, stop_reason: str) -> list[Event]:
+    def _stopped(self, stop: StopPart, stop_reason: str) -> list[Event]:
         self._phase = TurnPhase.WHOLE
-        self._stop_reason = stop_reason
+        self._stop = stop
         reason = _FINISH_REASONS.get(stop_reason)
         if stop_reason == "tool_use" and self._calls.has_called:
             reason = FinishReason.TOOL_USE
@@ -275,7 +273,7 @@ class NativeTurnDecoder(FallibleTurn):
             return []
         is_answered = self._answer is not None and self._answer.is_given
         prose = [] if is_answered or self._void else self._text.flush()
-        return [*prose, *self._finish(reason, None)]
+        return [*prose, *self._finish(stop_reason, None)]
 
     def _assistant(self, record: AssistantLine) -> list[Event]:
         message = record.message
@@ -292,8 +290,10 @@ class NativeTurnDecoder(FallibleTurn):
         for raw in message.content:
             events += self._whole_block(Block.decode(raw))
         if message.stop_reason is not None:
-            self._stop_sequence = message.stop_sequence
-            events += self._stopped(message.stop_reason)
+            stop = StopPart(
+                message.stop_reason, message.stop_sequence, message.stop_details
+            )
+            events += self._stopped(stop, message.stop_reason)
         return events
 
     def _whole_block(self, block: Block) -> list[Event]:
@@ -326,9 +326,12 @@ class NativeTurnDecoder(FallibleTurn):
             error = self._answer.error()
             if error is not None:
                 return self._fail(error)
-        reason = _FINISH_REASONS.get(result.stop_reason or self._stop_reason or "")
+        stop_reason = result.stop_reason or self._stop.stop_reason or ""
+        if stop_reason == "tool_use":
+            # The calls were of Claude Code's own tools, or the answer by a schema.
+            stop_reason = ""
         prose = self._text.fallback() if self._must_call else []
-        return [*prose, *self._finish(reason, result)]
+        return [*prose, *self._finish(stop_reason, result)]
 
     def _remind(self) -> list[Event]:
         """Request a reminder of the required call; `take_reminder` returns it."""
@@ -346,20 +349,19 @@ class NativeTurnDecoder(FallibleTurn):
             )
         return error_for(self._refusals.refusal(result))
 
-    def _finish(
-        self, reason: FinishReason | None, result: Result | None
-    ) -> list[Event]:
+    def _finish(self, stop_reason: str, result: Result | None) -> list[Event]:
         self._phase = TurnPhase.OVER
-        stop_reason = _STOP_REASONS[reason or FinishReason.STOP]
-        if stop_reason == "end_turn" and self._stop_sequence is not None:
+        stop, end = self._stop, self._end
+        if stop_reason in ("", "end_turn") and stop.stop_sequence is not None:
             stop_reason = "stop_sequence"
-        exceeded = "model_context_window_exceeded"
-        if reason is FinishReason.LENGTH and self._stop_reason == exceeded:
-            stop_reason = exceeded
-        end = Finished(
-            stop_reason,
+        details = bytes(stop.stop_details)
+        finished = Finished(
+            stop_reason or "end_turn",
             self._usage.total(None if result is None else result.usage),
-            stop_sequence=self._stop_sequence,
+            stop_sequence=stop.stop_sequence,
+            stop_details=None if details in _NO_DETAILS else Raw(details),
             cost_usd=turn_cost(self._spent_usd, result),
+            delta_fields={} if end is None else end.delta_fields,
+            event_fields={} if end is None else end.event_fields,
         )
-        return [*self._blocks.close(), end]
+        return [*self._blocks.close(), finished]

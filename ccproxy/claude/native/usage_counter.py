@@ -9,7 +9,7 @@ Source: docs/claude-cli-protocol.md, "Output".
 from msgspec import Raw
 
 from ccproxy.claude.protocol.records import WireUsage
-from ccproxy.claude.protocol.stream import merged_counts
+from ccproxy.claude.protocol.stream import merged_usage
 from ccproxy.core.stream import Usage
 
 
@@ -36,7 +36,7 @@ class UsageCounter:
             self.count_alone()
         else:
             self._earlier += self._message
-        self._message = merged_counts(usage, Usage())
+        self._message = merged_usage(usage, Usage())
 
     @property
     def so_far(self) -> Usage:
@@ -45,7 +45,7 @@ class UsageCounter:
 
     def message(self, usage: Raw) -> None:
         """Take newer counts of the current message."""
-        self._message = merged_counts(usage, self._message)
+        self._message = merged_usage(usage, self._message)
 
     def count_alone(self) -> None:
         """Ignore the CLI's own total from now on."""
@@ -56,4 +56,4 @@ class UsageCounter:
         usage = self._earlier + self._message
         if summed is None or self._is_partial:
             return usage
-        return summed.over(usage)
+        return summed.over(usage, usage.details)

@@ -353,18 +353,6 @@ _decode_counts = msgspec.json.Decoder(WireUsage | None).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw] | None).decode
 
 
-def merged_counts(raw: Raw, earlier: Usage) -> Usage:
-    """The counts of a ``usage`` object; absent counts are taken from ``earlier``.
-
-    Unlike `merged_usage`, the result has no details.
-
-    Raises:
-        msgspec.DecodeError: a count is not a number.
-    """
-    counts = _decode_counts(raw)
-    return earlier if counts is None else counts.over(earlier)
-
-
 def merged_usage(raw: Raw, earlier: Usage) -> Usage:
     """The counts and details of a ``usage`` object, merged into ``earlier``.
 

@@ -509,6 +509,31 @@ def test_error_is_not_told_to_a_client_that_has_gone() -> None:
     assert house.has_nothing()
 
 
+# Stop sequences of white space
+
+
+def test_answer_ends_at_a_stop_sequence_of_white_space() -> None:
+    """The process, which would go on, is stopped."""
+    house = House()
+    client = house.ask(evolve(HELLO, blank_stops=("\n\n",)))[1]
+    house.sessions[0].say(BEGUN, "one\n")
+    assert [e.text for e in client.events if isinstance(e, TextDelta)] == ["one"]
+    house.sessions[0].say("\ntwo", "three")
+    assert client.text == "one"
+    end = client.events[-1]
+    assert isinstance(end, Finished)
+    assert (end.stop_reason, end.stop_sequence) == ("stop_sequence", "\n\n")
+    assert house.has_nothing()
+
+
+def test_text_that_only_begins_like_a_stop_sequence_is_sent() -> None:
+    house = House()
+    client = house.ask(evolve(HELLO, blank_stops=("\n\n",)))[1]
+    house.sessions[0].answer("one\n", "two\n")
+    assert client.text == "one\ntwo\n"
+    assert house.has_nothing()
+
+
 # Answers by a schema
 
 

@@ -24,6 +24,8 @@ from ccproxy.core import blocks, messages
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
+LOOK = messages.Tool.decode(b'{"name":"look","input_schema":{"type":"object"}}')
+JSON_ANSWER = blocks.parsed(messages.OutputValue, format={"type": "json_object"})
 PNG = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
 
 
@@ -112,6 +114,26 @@ def test_calls_results_and_thinking() -> None:
     )
     shown = (TextBlock("b"), ImageBlock("image/png", PNG["data"]))
     assert result.content == (ToolResultBlock("toolu_1", shown, True),)
+
+
+@pytest.mark.parametrize(
+    ("more", "applied"),
+    [
+        ({}, ("\n", " ")),
+        ({"output_config": JSON_ANSWER}, ()),
+        ({"tool_choice": messages.ToolChoice("any"), "tools": (LOOK,)}, ()),
+    ],
+)
+def test_stops_of_white_space_are_the_proxys(
+    more: dict[str, Any], applied: tuple[str, ...]
+) -> None:
+    """An answer with a required form is not cut at white space."""
+    translated = told(asked(user("hi"), stop_sequences=("\n", "X", " "), **more))
+    prompt = translated.prompt
+    assert (prompt.stop, prompt.blank_stops) == (("X",), applied)
+    named = (translated.adjusted, translated.ignored)
+    told_as = ("stop_sequences",)
+    assert named == ((told_as, ()) if applied else ((), told_as))
 
 
 def test_what_has_no_place_is_named() -> None:
@@ -219,7 +241,6 @@ def test_form_of_the_answer() -> None:
             ),
             "messages",
         ),
-        (asked(user("hello"), stop_sequences=("\n",)), "stop_sequences"),
     ],
 )
 def test_what_cannot_be_asked(request_: messages.MessagesRequest, param: str) -> None:

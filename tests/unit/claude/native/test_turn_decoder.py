@@ -18,6 +18,8 @@ from ccproxy.claude.protocol.stream import (
     AssistantBody,
     AssistantLine,
     BlockDeltaEvent,
+    BlockStartEvent,
+    ExtendedMessageDeltaEvent,
     InputPiece,
     MessageDeltaEvent,
     MessageHead,
@@ -34,6 +36,7 @@ from ccproxy.core.stream import (
     Finished,
     FinishReason,
     MessageStart,
+    OpaqueDelta,
     Restarted,
     TextDelta,
     ThinkingDelta,
@@ -89,6 +92,36 @@ def test_a_streamed_answer() -> None:
         TextDelta(" two"),
         Finished("end_turn"),
     ]
+
+
+def test_all_that_a_message_ends_with_is_passed_on() -> None:
+    details = {"category": "cyber", "explanation": "no"}
+    delta = {"stop_reason": "refusal", "stop_details": details, "container": {"id": 1}}
+    ended = StreamLine(ExtendedMessageDeltaEvent(raw(delta), others={"newer": raw(2)}))
+    end = finish(told(start(), text("on"), ended))
+    assert end.stop_details == raw(details)
+    assert (end.delta_fields, end.event_fields) == (
+        {"container": raw({"id": 1})},
+        {"newer": raw(2)},
+    )
+    assert end.refusal == "no"
+
+
+def test_deltas_of_other_types_are_passed_on_within_their_block() -> None:
+    citation = StreamLine(OpaqueDeltaEvent(raw({"type": "citations_delta"})))
+    called = StreamLine(
+        BlockStartEvent(raw({"type": "tool_use", "id": "t", "name": "Read"}))
+    )
+    turn = NativeTurnDecoder(NOW)
+    assert receive(turn, start(), citation, OPENED, text("on"), citation) == [
+        STARTED,
+        TextDelta("on"),
+        OpaqueDelta(b'{"type":"citations_delta"}'),
+    ]
+    # The client does not get the call.
+    assert receive(turn, called, citation) == []
+    held = NativeTurnDecoder(NOW, has_schema=True)
+    assert receive(held, start(), thinking("hm"), text("on"), citation)[2:] == []
 
 
 def test_text_is_told_as_it_comes() -> None:
@@ -415,8 +448,9 @@ def test_a_restart_voids_a_message_that_was_begun(records: list[Record]) -> None
     [
         ("max_tokens", "max_tokens"),
         ("model_context_window_exceeded", "model_context_window_exceeded"),
-        ("pause_turn", "end_turn"),
-        ("of_tomorrow", "end_turn"),
+        ("pause_turn", "pause_turn"),
+        ("of_tomorrow", "of_tomorrow"),
+        ("tool_use", "end_turn"),
     ],
 )
 def test_which_stop_reasons_are_passed_on(said: str, told_as: str) -> None:

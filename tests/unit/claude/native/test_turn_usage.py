@@ -8,6 +8,7 @@ from ccproxy.claude.protocol.records import (
 )
 from ccproxy.claude.protocol.stream import (
     MessageDeltaEvent,
+    MessageStartEvent,
     StopPart,
     StreamLine,
 )
@@ -155,3 +156,17 @@ def test_a_call_before_the_voided_one_is_counted() -> None:
         Result(subtype="success", usage=tokens(210, 61)),
     )
     assert finish(events).usage == Usage(input_tokens=110, output_tokens=60)
+
+
+def test_details_of_the_usage_are_summed() -> None:
+    first = {"input_tokens": 1, "server_tool_use": {"web_search_requests": 1}}
+    second = {"input_tokens": 2, "server_tool_use": {"web_search_requests": 2}}
+    opening = [
+        StreamLine(MessageStartEvent(raw({"id": f"m{n}", "model": MODEL, "usage": u})))
+        for n, u in enumerate((first, second))
+    ]
+    end = stopped("end_turn")
+    result = Result(subtype="success", usage=tokens(3, 0))
+    usage = finish(told(opening[0], stopped("tool_use"), opening[1], end, result)).usage
+    assert usage == Usage(input_tokens=3)
+    assert usage.details["server_tool_use"] == raw({"web_search_requests": 3})
