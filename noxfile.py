@@ -74,6 +74,22 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """The lines and branches that tests in the same process reach.
+
+    The other tests run the code in processes of their own, and the properties would
+    take three times as long.
+    """
+    session.install("--editable", ".[test]")
+    fast = "not hypothesis and not exhaustive"
+    session.run("coverage", "erase")
+    tests = session.posargs or ("tests/unit", "tests/integration")
+    session.run("coverage", "run", "-m", "pytest", *tests, "-m", fast)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """The tests with the real CLI, of installations and in a browser."""
     _test(session, E2E)
