@@ -20,7 +20,7 @@ from ccproxy.claude.installation.compose_mode import (
 )
 from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.installation.discovery import CLIDiscovery, UnlistedModels
-from ccproxy.claude.installation.examination import BinaryID, Prober, ProbeResults
+from ccproxy.claude.installation.examination import Prober, ProbeResults
 from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.models import NamedModel
 from ccproxy.claude.native.completion import NativeCompletion
@@ -36,7 +36,9 @@ from ccproxy.claude.pool.processes import (
     processes_for,
 )
 from ccproxy.claude.pool.requests import RequestQueue
-from ccproxy.claude.process.binary import check_program, counts_freely
+from ccproxy.claude.process.binary import counts_freely
+from ccproxy.claude.process.binary_id import BinaryID
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.status import cli_status
@@ -87,7 +89,6 @@ class ClaudeBackend:
     ) -> None:
         self._mode = ComposeMode(settings.compose)
         self._has_agent_tools = bool(settings.agent_tools)
-        self._launches = launches
         self._environment = launches.environment
         self._clock = context.clock
         self._composer = composer
@@ -97,9 +98,7 @@ class ClaudeBackend:
         self._observer = context.observer
         self._on_limits = context.on_limits
         self._windows: dict[str, RateWindow] = {}
-        self._known: InitializeAnswer | None = None
-        # The binary that sent `_known`.
-        self._known_binary: BinaryID | None = None
+        self._binary: BinaryID | None = None
         self._unlisted = UnlistedModels()
         self._conformance = Conformance(
             launches.worker,
@@ -119,7 +118,7 @@ class ClaudeBackend:
             full_id=self._catalogue.full_id,
         )
         processes = settings.max_processes or processes_for(memory_bytes())
-        slots = ProcessSlots(processes)
+        slots = self._slots = ProcessSlots(processes)
         sessions = SessionFactory(
             launches, context, settings, self._breaker, self._conformance
         )
@@ -225,7 +224,7 @@ class ClaudeBackend:
         if request.thinking is not None:
             named = evolve(named, thinks=False)
         request = with_conversation(named.applied_to(request), owner)
-        await self._conformance.settle()
+        await self._conformance.settle(self._has_workers)
         await self._compile_schema(request)
         # The compose decision depends on the login, which the discovery finds out.
         await self._discovery.over()
@@ -292,9 +291,10 @@ class ClaudeBackend:
     async def count(self, request: MessagesRequest, *, owner: str = "") -> TokenCount:
         """Count a request's input tokens, as `ccproxy.core.backend.Backend.count`."""
         named = await self._read_model(request.model)
-        await self._conformance.settle()
+        await self._conformance.settle(self._has_workers)
         await self._discovery.over()
-        version = None if self._known is None else self._known.claude_code_version
+        known = self._discovery.answer
+        version = None if known is None else known.claude_code_version
         uses_cli = not self.is_native and counts_freely(version)
         return await self._counter.count(request, named.model, owner, uses_cli=uses_cli)
 
@@ -323,29 +323,23 @@ class ClaudeBackend:
         """Whether the CLI answers, its login, and the compose mode."""
         why_not = "" if self._pool.is_stopped else await self._why_not()
         return cli_status(
-            self._known,
+            self._discovery.answer,
             self._compose_decision(),
             self.probe_result,
             self.windows,
             can_start=self._breaker.is_closed,
             why_not=why_not,
+            why_not_updated=self._conformance.why_not_updated,
         )
 
     async def _why_not(self) -> str:
         """Why the CLI cannot be started now; empty: it can, or no reason is known."""
         try:
-            check_program(self._launches.worker().binary)
-            await self._conformance.settle()
+            if not self._conformance.check_usable():
+                await self._conformance.settle(self._has_workers)
         except CCProxyError as error:
             return error.message
-        if self._known is None or self._known_binary != self._conformance.binary:
-            # The CLI may have been installed or replaced since the last discovery.
-            self._discovery.start()
-        await self._discovery.over()
-        if self._known_binary == self._conformance.binary:
-            return ""
-        failed = self._discovery.error
-        return "it has not answered yet" if failed is None else failed.message
+        return await self._discovery.why_unknown(self._conformance.binary)
 
     def session_counts(self) -> Mapping[str, int]:
         """The number of processes by state; always the same names."""
@@ -378,11 +372,16 @@ class ClaudeBackend:
         self._windows |= {window.name: window for window in windows}
         self._on_limits(windows)
 
-    def _learned(self, answer: InitializeAnswer) -> None:
+    def _has_workers(self) -> bool:
+        return self._pool.has_workers
+
+    def _learned(self, answer: InitializeAnswer, launch: LaunchSpec) -> None:
         self._breaker.record_success()
+        if not self._conformance.is_current(launch):
+            return
         self._catalogue.learn(answer.models)
         self._unlisted.warn(self._catalogue.unlisted(), self._catalogue.listed())
-        self._known, self._known_binary = answer, self._conformance.binary
+        self._discovery.learn(answer, self._conformance.binary)
         account = answer.account or Account()
         # Signed thinking is valid for one account only.
         self._answers.account = account.email or account.source or ""
@@ -390,7 +389,8 @@ class ClaudeBackend:
         self._update()
 
     def _compose_decision(self) -> ComposeDecision:
-        account = None if self._known is None else self._known.account
+        known = self._discovery.answer
+        account = None if known is None else known.account
         return decide_compose_mode(
             self._mode,
             has_agent_tools=self._has_agent_tools,
@@ -406,6 +406,12 @@ class ClaudeBackend:
     def _examined(self) -> None:
         """Serve waiting requests: the binary's examination is over."""
         self._update()
+        before, self._binary = self._binary, self._conformance.binary
+        if before not in (None, self._binary):
+            self._breaker.reset()
+            # Without a free slot, the next process that starts tells its models.
+            if self._slots.is_free and self._conformance.is_usable:
+                self._discovery.start()
         if not self.probe_result.has_error_log:
             # The discovery has failed, because this CLI does not know the option.
             self._discovery.retry()

@@ -63,6 +63,7 @@ class StopReason(Enum):
     SHUTDOWN     the server stops, or an idle process belongs to a compose mode
                  that is no longer used
     IDLE         the process was idle for longer than its time limit
+    OUTDATED     the CLI was updated
     ROOM         the slot of the process was needed for another process
     NOT_REUSED   the process has answered its only request (native mode), or
                  its compose mode is no longer used
@@ -75,6 +76,7 @@ class StopReason(Enum):
 
     SHUTDOWN = "shutdown"
     IDLE = "idle"
+    OUTDATED = "outdated"
     ROOM = "room"
     NOT_REUSED = "not_reused"
     WORN = "worn"

@@ -17,6 +17,7 @@ def cli_status(
     *,
     can_start: bool,
     why_not: str,
+    why_not_updated: str,
 ) -> Status:
     """Collect the status.
 
@@ -27,15 +28,18 @@ def cli_status(
         windows: the subscription's rate limits.
         can_start: whether processes may be started now.
         why_not: why the CLI does not answer; empty: no reason is known.
+        why_not_updated: why the CLI that was installed last is not used; empty: it is.
     """
-    account = Account()
-    if known is not None and known.account is not None:
-        account = known.account
+    account, known_version = Account(), None
+    if known is not None:
+        account = known.account or account
+        known_version = known.claude_code_version
     mode = ComposeMode.NATIVE if decision.is_native else ComposeMode.BODY
     return Status(
         answers=known is not None and can_start and not why_not,
-        # Before 2.1.280, only the CLI's requests to the provider name its version.
-        version=(known and known.claude_code_version) or found.version,
+        # Before 2.1.280, only the CLI's requests to the provider name its version. The
+        # process that has answered last may be one of an older binary.
+        version=found.version or known_version,
         is_logged_in=known is not None and account.is_logged_in,
         login=account.source,
         account=account.email,
@@ -46,4 +50,5 @@ def cli_status(
         why_not=why_not,
         conformance=found.standing.value,
         falls_short_in=found.falls_short_in,
+        why_not_updated=why_not_updated,
     )

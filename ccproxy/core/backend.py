@@ -81,6 +81,8 @@ class Status:
         conformance: whether this version of the CLI does what the proxy relies on:
             ``tested``, ``newer_than_tested``, ``falls_short`` or ``unchecked``.
         falls_short_in: the names of the behaviours that this version lacks.
+        why_not_updated: why the CLI that was installed last is not used, one clause;
+            empty: it is used.
     """
 
     answers: bool
@@ -95,6 +97,7 @@ class Status:
     why_not: str = ""
     conformance: str = "unchecked"
     falls_short_in: Sequence[str] = ()
+    why_not_updated: str = ""
 
 
 @frozen(kw_only=True)

@@ -14,8 +14,8 @@ from twisted.logger import Logger
 
 from ccproxy import __version__
 from ccproxy.claude.installation.bench import TOO_LONG_MESSAGE, ScriptedAnswer
-from ccproxy.claude.installation.examination import BinaryID
 from ccproxy.claude.installation.probe_result import ProbeResult
+from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
 from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 

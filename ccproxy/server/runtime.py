@@ -1,5 +1,6 @@
 """The runtime directory, and how to start CLI processes in it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from ccproxy.store.engine import store_url
 # Betas of the Messages API that every process sends, besides the CLI's own betas.
 BETAS: tuple[str, ...] = ()
 
+# A search along PATH takes 0.1 ms, and each request needs a launch several times.
+_SEARCH_SECONDS = 1.0
 _CLOSED = "the proxy's service has not been started"
 
 
@@ -54,6 +57,7 @@ class Runtime:
         self._servers: Sequence[OperatorServer] = ()
         self._folder: RuntimeDirectory | None = None
         self._found: LaunchSpec | None = None
+        self._searched_seconds = 0.0
         self._worker: tuple[LaunchSpec, LaunchSpec] | None = None
         self._demo_port: IListeningPort | None = None
 
@@ -160,22 +164,43 @@ class Runtime:
     def _launch(self) -> LaunchSpec:
         if self._folder is None:
             raise ClaudeUnavailable(_CLOSED, cause=Cause.NOT_STARTED)
-        if self._found is None:
-            search_path = self._environment.get("PATH")
-            folder = self._folder.path
-            cwd = folder / "cwd"
-            self._found = LaunchSpec(
-                binary=find_claude(self._settings.claude_bin, search_path),
-                prefix=exec_prefix(cwd, search_path),
-                cwd=cwd,
-                scratch=folder,
-                environment=self._child_environment(folder / "home"),
-                model=self._settings.model,
-                agent_tools=self._settings.agent_tools,
-                operator_servers=self._server_files(folder / "mcp"),
-                operator_body=operator_body(self._environment),
-            )
-        return self._found
+        found, now = self._found, self._reactor.seconds()
+        if found is None:
+            found = self._found = self._spec(self._folder.path)
+        elif now - self._searched_seconds < _SEARCH_SECONDS and os.access(
+            found.binary, os.X_OK
+        ):
+            return found
+        else:
+            binary = self._find_again(found.binary)
+            if binary != found.binary:
+                found = self._found = evolve(found, binary=binary)
+        self._searched_seconds = now
+        return found
+
+    def _find_again(self, known: Path) -> Path:
+        """The CLI's path now; an update may move the CLI, or be under way."""
+        try:
+            return self._find()
+        except ClaudeUnavailable:
+            return known
+
+    def _find(self) -> Path:
+        return find_claude(self._settings.claude_bin, self._environment.get("PATH"))
+
+    def _spec(self, folder: Path) -> LaunchSpec:
+        cwd = folder / "cwd"
+        return LaunchSpec(
+            binary=self._find(),
+            prefix=exec_prefix(cwd, self._environment.get("PATH")),
+            cwd=cwd,
+            scratch=folder,
+            environment=self._child_environment(folder / "home"),
+            model=self._settings.model,
+            agent_tools=self._settings.agent_tools,
+            operator_servers=self._server_files(folder / "mcp"),
+            operator_body=operator_body(self._environment),
+        )
 
     def _server_files(self, folder: Path) -> Mapping[str, Path]:
         """Write the configuration of each MCP server of the operator's to a file."""

@@ -220,7 +220,9 @@ class PoolHouse:
     clock: Clock = field(factory=Clock)
     workers: list[FakeWorker] = field(factory=list)
     refusal: CCProxyError | None = None
+    refuses_more: CCProxyError | None = None
     allowed: bool = True
+    outdated: set[FakeWorker] = field(factory=set)
     native_waits: bool = False
     told: Counts = field(factory=Counts)
     slots: ProcessSlots = field(init=False)
@@ -255,7 +257,17 @@ class PoolHouse:
         return self.workers[-1]
 
     def is_allowed(self) -> bool:
+        if self.refuses_more is not None:
+            raise self.refuses_more
         return self.allowed
+
+    def is_current(self, worker: FakeWorker) -> bool:
+        return worker not in self.outdated
+
+    def update(self) -> None:
+        """Replace the binary: new workers run another one."""
+        self.outdated = {*self.workers}
+        self.pool.wake()
 
     @property
     def living(self) -> Sequence[FakeWorker]:

@@ -6,6 +6,7 @@ asked questions one after the other.
 
 ==============  ===============================================================
 merges          does all of the contract
+newer           merges; has another version and another model
 lacks:NAME      lacks one behaviour of the contract
 no-flag         does not start with ``--debug-to-stderr``
 not             ignores the body
@@ -47,6 +48,10 @@ class CLI:
         self.limit = ""
         self.is_interrupted = False
         self.buffer = b""
+
+    @property
+    def version(self) -> str:
+        return "2.1.999" if self.how == "newer" else "2.1.332"
 
     def lacks(self, name: str) -> bool:
         return self.how == f"lacks:{name}"
@@ -122,6 +127,8 @@ class CLI:
         account = {} if self.lacks("login_report") else {"tokenSource": source}
         model = {"value": "sonnet", "resolvedModel": "claude-sonnet-5-5"}
         models = [] if self.lacks("catalogue") else [model]
+        if self.how == "newer":
+            models.append({"value": "newer", "resolvedModel": "claude-newer-6"})
         return {"models": models, "account": account}
 
     def set(self, settings: dict[str, Any]) -> None:
@@ -144,6 +151,10 @@ class CLI:
         if self.lacks("verbatim_text") and "@" in str(content):
             with open(content.partition("@")[2]) as file:
                 content += file.read()
+        if self.limit == "1":
+            # With this limit every prompt is too long.
+            self.finish(is_error=True, terminal_reason="blocking_limit")
+            return
         self.earlier.append({"role": "user", "content": content})
         identity = {"type": "text", "text": "You are a CLI."}
         prompt = {"type": "text", "text": self.system}
@@ -238,7 +249,7 @@ class Answer:
         self.document: dict[str, Any] = {}
         self._cli = cli
         self._is_told = is_told
-        self._connection = connected(body)
+        self._connection = connected(body, cli.version)
         head, rest = self._head()
         self.status = int(head.split()[1])
         if self.status != 200:
@@ -289,7 +300,7 @@ def message(line: dict[str, Any]) -> dict[str, Any]:
     return {name: line["message"][name] for name in ("role", "content")}
 
 
-def connected(body: dict[str, Any]) -> socket.socket:
+def connected(body: dict[str, Any], version: str) -> socket.socket:
     """A connection to the API on which the request was sent."""
     address = os.environ["ANTHROPIC_BASE_URL"].removeprefix("http://")
     host, _, port = address.partition(":")
@@ -297,7 +308,7 @@ def connected(body: dict[str, Any]) -> socket.socket:
     content = json.dumps(body).encode()
     head = (
         "POST /v1/messages HTTP/1.0\r\n"
-        "user-agent: claude-cli/2.1.332 (external, cli)\r\n"
+        f"user-agent: claude-cli/{version} (external, cli)\r\n"
         f"x-api-key: {os.environ['ANTHROPIC_API_KEY']}\r\n"
         f"content-length: {len(content)}\r\n\r\n"
     )

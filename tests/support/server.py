@@ -214,7 +214,8 @@ def start_proxy(
     proxy = RunningProxy(service, service.ports[0])
     proxy.count_starts()
     if probe_results is not None:
-        proxy.backend._conformance._probe_results = ProbeResultFile(probe_results)
+        examiner: Any = proxy.backend._conformance._examiner
+        examiner.probe_results = ProbeResultFile(probe_results)
     service.startService()
     return proxy
 

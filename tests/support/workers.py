@@ -166,7 +166,7 @@ class Workers:
                     "clock": _REACTOR,
                     "wall_seconds": lambda: 1.7e9,
                     "limits": limits,
-                    "on_initialized": self.learned.append,
+                    "on_initialized": lambda answer, _: self.learned.append(answer),
                     "on_start_failed": self.unheard.append,
                     **context,
                 }

@@ -116,6 +116,7 @@ class _Claude(msgspec.Struct):
     why_native: str | None
     conformance: str
     falls_short_in: list[str]
+    why_not_updated: str | None
 
 
 class StatusDocument(msgspec.Struct):
@@ -155,6 +156,7 @@ def status_document(known: Status, *, storage_failed: bool) -> bytes:
         why_native=known.why_native or None,
         conformance=known.conformance,
         falls_short_in=list(known.falls_short_in),
+        why_not_updated=known.why_not_updated or None,
     )
     windows = window_documents(known.windows)
     ready = known.answers and known.is_logged_in

@@ -1,10 +1,10 @@
 """Examines each binary of the CLI once: does it do what the proxy relies on?
 
 The contract's quick checks are made on a CLI process with a dummy key, which sends its
-requests to a scripted API on loopback. The result is stored by the binary's path, size
-and modification time, so that an updated file counts as another binary. No client's
-request is sent before the decisive checks are done. The other checks follow in the
-background.
+requests to a scripted API on loopback. The result is stored by the binary's path, size,
+modification time and inode, so that an updated file counts as another binary. No
+client's request is sent before the decisive checks are done. The other checks follow in
+the background.
 
 =========  ===========================================================================
 UNKNOWN    no binary was examined
@@ -16,65 +16,60 @@ UNUSABLE   the binary is too old, unsafe, or not the CLI: requests fail; examine
            later
 =========  ===========================================================================
 
+The place of the binary is looked at for each request, before each start of a process,
+and every few seconds. If another binary is there, the binary before stays in use until
+the decisive checks of the new binary are done: its processes take requests, and new
+processes are started from its file if that file still exists. A new binary that is
+worse than the one before is not used while the file of the one before exists. While the
+place is empty, or its file is not whole yet, requests that need a new process wait for
+some seconds.
+
 Source: docs/claude-cli-protocol.md, "Body mode" and "Versions".
 """
 
-import os
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.claude.installation.compose_mode import BinaryVerdict
-from ccproxy.claude.installation.contract import (
-    BEHAVIOURS,
-    DECISIVE,
-    NEWEST_TESTED,
-    Reaction,
-    Standing,
-)
-from ccproxy.claude.installation.examination import BinaryID, Prober, ProbeResults
+from ccproxy.claude.installation.examination import Prober, ProbeResults
+from ccproxy.claude.installation.examined import ExaminedBinary
+from ccproxy.claude.installation.examiner import Examiner
+from ccproxy.claude.installation.place import BinaryPlace
 from ccproxy.claude.installation.probe_result import ProbeResult
+from ccproxy.claude.installation.report import ConformanceReport
+from ccproxy.claude.process.binary import gone
+from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.core.errors import (
-    Cause,
-    CCProxyError,
-    ClaudeFailed,
-    ClaudeUnavailable,
-    ClaudeUnresponsive,
-)
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeUnresponsive
 
 # The time before a binary without a result is examined again.
 _REEXAMINE_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
-
-
-_PASSING = (BinaryVerdict.FAILED, BinaryVerdict.UNUSABLE)
+# How often the place of the binary is looked at, usually, and while it is empty.
+_LOOK_SECONDS = 10.0
+_SOON_SECONDS = 0.25
+# The longest time in which an update is expected to put a whole file there. npm and pip
+# take some seconds to unpack 220 MB.
+_UPDATE_SECONDS = 15.0
 
 
 class Conformance:
     """Examines the current binary, and each binary that replaces it.
 
-    Attributes:
-        verdict: the result for the current binary.
-        why: the reason for a bad verdict, one clause.
-        result: what is known about the current binary.
-
     Args:
-        launch: returns how the CLI is started; raises `CCProxyError` if there is no
-            CLI.
+        launch: returns how the CLI is started; raises `CCProxyError` if there never was
+            a CLI.
         prober: examines a binary.
         probe_results: stores results.
         clock: for the time of the next examination.
-        known: called after each examination.
+        known: called when processes may be started again, or from another binary.
         decides: whether the prober has checks; if not, the examination only detects an
             unusable binary, and an option that the CLI does not know.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -86,38 +81,98 @@ class Conformance:
         *,
         decides: bool = True,
     ) -> None:
-        self.verdict = BinaryVerdict.UNKNOWN
-        self.why = ""
-        self.result = ProbeResult()
-        self._launch = launch
-        self._prober = prober
-        self._probe_results = probe_results
+        self._place = BinaryPlace(launch)
+        self._examiner = Examiner(
+            *(prober, probe_results, clock, self._decided, self._completed),
+            decides=decides,
+        )
         self._clock = clock
         self._known = known
-        self._decides = decides
-        self._binary: BinaryID | None = None
-        self._mark: object = None
-        self._error: CCProxyError | None = None
-        self._examination: Deferred[None] | None = None
-        self._decided_seconds = 0.0
+        self._report = ConformanceReport()
+        # The binary in use, and another one at its place, which is being examined or
+        # was found to be worse.
+        self._used: ExaminedBinary | None = None
+        self._new: ExaminedBinary | None = None
+        # The reason that the log has, while a binary is examined again.
+        self._told: str | None = None
+        # Since when the place does not have the binary in use.
+        self._changed_since: float | None = None
+        self._is_waited_for = False
         self._waiting: list[Deferred[None]] = []
+        self._timer: IDelayedCall | None = None
         self._is_stopped = False
-        # Whether the current binary has replaced a usable one.
-        self._replaces = False
+
+    # What is known.
+
+    @property
+    def verdict(self) -> BinaryVerdict:
+        """The result for the binary in use."""
+        used = self._in_force
+        return BinaryVerdict.UNKNOWN if used is None else used.verdict
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the binary in use was not found to be unusable."""
+        return self.verdict is not BinaryVerdict.UNUSABLE
+
+    @property
+    def why(self) -> str:
+        """The reason for a bad verdict, one clause."""
+        used = self._in_force
+        return "" if used is None else used.why
+
+    @property
+    def result(self) -> ProbeResult:
+        """What the checks of the binary in use have found."""
+        used = self._in_force
+        return ProbeResult() if used is None else used.result
 
     @property
     def binary(self) -> BinaryID | None:
-        """The binary that `look` has found last; None: it has found none."""
-        return self._binary
+        """The binary in use; None: none was found."""
+        used = self._in_force
+        return None if used is None else used.binary
+
+    @property
+    def why_not_updated(self) -> str:
+        """Why the binary at the place is not used, one clause; empty: it is used."""
+        new = self._new
+        return "" if new is None or new.is_examining else new.shortcoming
+
+    @property
+    def is_examining(self) -> bool:
+        """Whether checks are running, in the background or not."""
+        return self._examiner.is_running
+
+    def is_current(self, launch: LaunchSpec) -> bool:
+        """Whether a process was started from the binary in use."""
+        return launch.binary_id is None or launch.binary_id == self.binary
+
+    @property
+    def _in_force(self) -> ExaminedBinary | None:
+        used, new = self._used, self._new
+        if used is not None and (used.is_good or new is None or not new.is_examining):
+            return used
+        return new
+
+    # Start and stop.
 
     def start(self) -> None:
         """Start an examination in the background; also after a stop."""
         self._is_stopped = False
-        try:
-            self.look()
-        except CCProxyError:
-            # Requests get this error.
-            return
+        self._tick()
+
+    def stop(self) -> None:
+        """Cancel a running examination, and start none until `start`."""
+        self._is_stopped = True
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        self._used = self._new = self._changed_since = None
+        self._examiner.cancel()
+        self._wake_waiters()
+
+    # Before a request, and before a process is started.
 
     def look(self) -> BinaryVerdict:
         """The verdict; examines the binary in the background if it is new.
@@ -127,63 +182,85 @@ class Conformance:
         """
         if self._is_stopped:
             return self.verdict
-        launch = self._launch()
-        # Cheaper than `BinaryID.of`, which resolves symbolic links.
-        mark = _mark_of(launch.binary)
-        binary = self._binary
-        if mark != self._mark or binary is None:
-            binary, self._mark = BinaryID.of(launch.binary), mark
-        is_other = binary is not None and binary != self._binary
-        age = self._clock.seconds() - self._decided_seconds
-        is_old = self.verdict in _PASSING and age >= _REEXAMINE_SECONDS
-        if binary is not None and (is_other or is_old):
-            if is_other:
-                self._replaces |= self.verdict in (
-                    BinaryVerdict.MERGES,
-                    BinaryVerdict.DIFFERS,
-                )
-                self.verdict = BinaryVerdict.EXAMINING
-            self._examine(binary, launch)
+        binary, used, new = self._place.look(), self._used, self._new
+        if used is not None and binary == used.binary:
+            self._changed_since = None
+            if new is not None:
+                self._return_to(used)
+            self._examine_again(used)
+        elif binary is None:
+            self._note_change()
+            self._forget_new()
+            self._look_soon()
+        elif new is None or binary != new.binary:
+            self._note_change()
+            self._forget_new()
+            self._new = ExaminedBinary(binary, self._place.launch)
+            self._examiner.examine(
+                self._new, lambda: used is not None and self._is_expecting
+            )
+        elif used is not None and not new.is_examining and not self._is_there(used):
+            self._use(new)
+        elif not new.is_examining:
+            self._examine_again(new)
         return self.verdict
 
-    async def settle(self) -> BinaryVerdict:
-        """The verdict on the current binary; waits for its examination.
+    async def settle(
+        self, has_processes: Callable[[], bool] = lambda: False
+    ) -> BinaryVerdict:
+        """The verdict on the binary in use; waits until processes may be started.
+
+        Args:
+            has_processes: whether processes of a binary that was examined can take the
+                request; then nothing is waited for.
 
         Raises:
             CCProxyError: there is no CLI, or the CLI cannot be used.
         """
-        while self.look() is BinaryVerdict.EXAMINING:
+        while True:
+            self.look()
+            used = self._in_force
+            if used is not None and used.is_good and has_processes():
+                break
+            if self.check_usable():
+                break
             waiter: Deferred[None] = Deferred(self._waiting.remove)
             self._waiting.append(waiter)
             await waiter
-        if self.verdict is BinaryVerdict.UNUSABLE and self._error is not None:
-            raise _again(self._error)
         return self.verdict
 
     def check_usable(self) -> bool:
         """Whether a process may be started for any request.
 
         Returns:
-            False: the binary is being examined; ``known`` will be called.
+            False: a binary is being examined, or put there; ``known`` will be called.
 
         Raises:
-            CCProxyError: the binary cannot be used.
+            CCProxyError: the binary cannot be used, or is gone.
         """
-        verdict = self.look()
-        if verdict is BinaryVerdict.UNUSABLE and self._error is not None:
-            raise _again(self._error)
-        return verdict is not BinaryVerdict.EXAMINING
+        self.look()
+        used = self._in_force
+        if used is None:
+            return True
+        if used.verdict is BinaryVerdict.UNUSABLE and used.error is not None:
+            raise _again(used.error)
+        if not used.is_examining and self._is_there(used):
+            return True
+        if not used.is_examining and not self._is_being_updated:
+            raise gone(self._place.launch.binary)
+        self._is_waited_for = True
+        return False
 
     def check(self) -> bool:
         """Whether a worker of body mode may be started.
 
         Returns:
-            False: the binary is being examined; ``known`` will be called.
+            False: a binary is being examined, or put there; ``known`` will be called.
 
         Raises:
-            CCProxyError: the binary cannot be used.
+            CCProxyError: the binary cannot be used, or is gone.
         """
-        is_known = self.check_usable()
+        is_usable = self.check_usable()
         if self.verdict in (BinaryVerdict.DIFFERS, BinaryVerdict.FAILED):
             raise ClaudeUnresponsive(
                 "the claude CLI was replaced while this request waited for it; try "
@@ -191,162 +268,133 @@ class Conformance:
                 retry_after_seconds=_RETRY_SECONDS,
                 cause=Cause.CLI_REPLACED,
             )
-        return is_known
+        return is_usable
 
     def fit(self, launch: LaunchSpec) -> LaunchSpec:
-        """How the current binary is started: without options that it does not know.
+        """How the binary in use is started: without options that it does not know.
 
         Args:
             launch: how a CLI with all options is started.
         """
-        if self.result.has_error_log:
+        used = self._in_force
+        if used is None:
             return launch
-        return evolve(launch, has_error_log=False)
+        return evolve(
+            launch,
+            binary=self._place.path_of(used.binary) or launch.binary,
+            has_error_log=used.result.has_error_log,
+            binary_id=used.binary,
+        )
+
+    def _is_there(self, used: ExaminedBinary) -> bool:
+        return self._place.path_of(used.binary) is not None
+
+    # The time of an update.
 
     @property
-    def is_examining(self) -> bool:
-        """Whether checks are running, in the background or not."""
-        return self._examination is not None
+    def _is_being_updated(self) -> bool:
+        """Whether the binary in use will be replaced, or may come back."""
+        if self._new is not None:
+            return self._new.is_examining
+        return self._is_expecting
 
-    def stop(self) -> None:
-        """Cancel a running examination, and start none until `start`."""
-        self._is_stopped = True
-        examination, self._examination = self._examination, None
-        self._binary = None
-        self.verdict = BinaryVerdict.UNKNOWN
-        if examination is not None:
-            examination.cancel()
-        self._wake_waiters()
+    @property
+    def _is_expecting(self) -> bool:
+        if self._changed_since is None:
+            return False
+        return self._clock.seconds() - self._changed_since < _UPDATE_SECONDS
 
-    def _examine(self, binary: BinaryID, launch: LaunchSpec) -> None:
-        if binary != self._binary:
-            self.result = ProbeResult()
-        before, self._binary = self._examination, binary
-        self._examination = None
-        if before is not None:
-            before.cancel()
-        kept = self._probe_results.load(binary) if self._decides else None
-        if kept is not None and kept.is_complete:
-            self._decide(kept)
-            self._report()
-            return
-        self._decided_seconds = self._clock.seconds()
-        examination = Deferred.fromCoroutine(self._probe(binary, launch))
-        if not examination.called:
-            self._examination = examination
-        examination.addErrback(
-            lambda failure: self._log.failure(
-                "the examination of a CLI failed", failure
-            )
+    def _note_change(self) -> None:
+        is_new = self._place.binary is not None and not self._is_expecting
+        if self._changed_since is None or is_new:
+            self._changed_since = self._clock.seconds()
+
+    def _look_soon(self) -> None:
+        if self._timer is not None and self._is_expecting:
+            self._timer.reset(_SOON_SECONDS)
+
+    def _tick(self) -> None:
+        """Look, also if no request arrives."""
+        self._timer = None
+        with suppress(CCProxyError):
+            # Requests get this error.
+            self.look()
+        is_gone = self._place.is_missing and not self._is_being_updated
+        if self._is_waited_for and is_gone:
+            # Requests that wait for a process fail.
+            self._report.missing(gone(self._place.launch.binary).message)
+            self._reached()
+        is_soon = self._place.is_missing and self._is_expecting
+        self._timer = self._clock.callLater(
+            _SOON_SECONDS if is_soon else _LOOK_SECONDS, self._tick
         )
 
-    async def _probe(self, binary: BinaryID, launch: LaunchSpec) -> None:
-        def decided(result: ProbeResult) -> None:
-            if self._binary == binary:
-                self._decide(result)
+    # Examinations.
 
-        try:
-            result = await self._found(launch, decided)
-        except CancelledError:
-            return
-        except CCProxyError as error:
-            if self._binary == binary:
-                self._give_up(error)
-            return
-        if self._binary == binary:
-            self._examination = None
-            self.result = result
-            if self._decides:
-                self._probe_results.save(binary, result)
-                self._report()
+    def _examine_again(self, examined: ExaminedBinary) -> None:
+        """Examine a binary without a result again, after some time."""
+        age = self._clock.seconds() - examined.decided_seconds
+        if examined.is_without_result and age >= _REEXAMINE_SECONDS:
+            self._told = examined.why
+            self._examiner.examine(examined)
 
-    async def _found(
-        self, launch: LaunchSpec, decided: Callable[[ProbeResult], None]
-    ) -> ProbeResult:
-        """Examine a binary; after a `ClaudeFailed`, try once more."""
-        try:
-            return await self._prober.probe(launch, decided)
-        except ClaudeFailed:
-            return await self._prober.probe(launch, decided)
-
-    def _decide(self, result: ProbeResult) -> None:
-        self.result = result
-        version = result.version or "of unknown version"
-        unsafe = result.first(Reaction.REFUSED)
-        if unsafe:
-            why = f"the claude CLI {version} is not safe to use: {unsafe}"
-            self._refuse(ClaudeUnavailable(why, cause=Cause.CLI_FALLS_SHORT))
+    def _decided(self, examined: ExaminedBinary) -> None:
+        is_told, self._told = examined.why == self._told, None
+        used = self._used
+        if examined is used:
+            if not is_told:
+                self._tell(examined, None)
+        elif used is not None and self._is_there(used) and examined.is_worse_than(used):
+            self._changed_since = None
+            if not is_told:
+                self._report.kept(used, examined)
+        else:
+            self._use(examined)
             return
-        self.why = result.first(Reaction.NATIVE)
-        self.verdict = BinaryVerdict.DIFFERS if self.why else BinaryVerdict.MERGES
-        if self.why:
-            self._log.error(
-                "claude CLI {version} does not send bodies as they were set ({why}): "
-                "requests are sent in the slower native mode; see --compose",
-                version=version,
-                why=self.why,
-            )
         self._reached()
 
-    def _report(self) -> None:
-        """Log whether the version is tested, and what it falls short in."""
-        result = self.result
-        version = result.version or "of unknown version"
-        match result.standing:
-            case Standing.TESTED:
-                self._log.info("claude CLI {version} is tested", version=version)
-            case Standing.NEWER:
-                self._log.info(
-                    "claude CLI {version} is newer than the newest tested version, "
-                    "{newest}, and has passed the checks",
-                    version=version,
-                    newest=NEWEST_TESTED,
-                )
-        for name in result.falls_short_in:
-            # `_decide` has reported the decisive behaviours.
-            if BEHAVIOURS[name].reaction not in DECISIVE:
-                self._log.warn(
-                    "claude CLI {version} falls short in {name} ({difference}); this "
-                    "costs: {loss}",
-                    version=version,
-                    name=name,
-                    difference=result.missing[name],
-                    loss=BEHAVIOURS[name].loss,
-                )
+    def _completed(self, examined: ExaminedBinary) -> None:
+        if examined is self._used:
+            self._report.standing(examined)
 
-    def _give_up(self, error: CCProxyError) -> None:
-        is_unusable = isinstance(error, ClaudeUnavailable)
-        self._examination = None
-        if not is_unusable and not self._decides:
-            # Requests get the same error.
-            self._decide(ProbeResult())
-            return
-        if is_unusable:
-            self._refuse(error)
-            return
-        self.verdict, self.why = BinaryVerdict.FAILED, error.message
-        self._log.warn(
-            "the claude CLI could not be examined ({why}): requests are sent in the "
-            "slower native mode for now; see --compose",
-            why=error.message,
-        )
+    def _use(self, examined: ExaminedBinary) -> None:
+        """Use a binary from now on."""
+        before, self._used, self._new = self._used, examined, None
+        self._changed_since = None
+        self._tell(examined, before)
         self._reached()
 
-    def _refuse(self, error: CCProxyError) -> None:
-        is_known = self._error is not None and self._error.message == error.message
-        self.verdict, self.why = BinaryVerdict.UNUSABLE, error.message
-        self._error = error
-        # `CLIDiscovery` logs the error of a first binary that is too old.
-        is_unsafe = error.cause is Cause.CLI_FALLS_SHORT and not is_known
-        if self._replaces or is_unsafe:
-            self._replaces = False
-            self._log.warn(
-                "requests fail until the CLI can be used: {why}", why=error.message
-            )
-        self._reached()
+    def _tell(self, examined: ExaminedBinary, before: ExaminedBinary | None) -> None:
+        match examined.verdict:
+            case BinaryVerdict.DIFFERS:
+                self._report.differs(examined)
+            case BinaryVerdict.FAILED:
+                self._report.not_examined(examined)
+            case BinaryVerdict.UNUSABLE:
+                # `CLIDiscovery` logs the error of a first binary that is too old.
+                if examined.is_unsafe or (before is not None and before.is_good):
+                    self._report.unusable(examined)
+        if before is not None and examined.is_good:
+            self._report.updated(before, examined)
+
+    def _report_standing(self, examined: ExaminedBinary) -> None:
+        if examined is self._used:
+            self._report.standing(examined)
+
+    def _forget_new(self) -> None:
+        if self._new is not None:
+            self._new = None
+            self._examiner.cancel()
+
+    def _return_to(self, used: ExaminedBinary) -> None:
+        """The binary in use is back at its place."""
+        self._forget_new()
+        # Its own examination may have been cancelled before the end.
+        self._told = used.why
+        self._examiner.examine(used)
 
     def _reached(self) -> None:
-        self._decided_seconds = self._clock.seconds()
+        self._is_waited_for = False
         self._known()
         self._wake_waiters()
 
@@ -354,15 +402,6 @@ class Conformance:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)
-
-
-def _mark_of(binary: Path) -> object:
-    """Identify the file at a path by one ``stat``; None: there is no file."""
-    try:
-        about = os.stat(binary)
-    except OSError:
-        return None
-    return (binary, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
 def _again(error: CCProxyError) -> CCProxyError:

@@ -8,8 +8,9 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.core.errors import CCProxyError
+from ccproxy.core.errors import Cause, CCProxyError
 
 # A discovery takes 0.4 s. Requests that need its result wait at most this long, in case
 # the CLI does not answer.
@@ -46,6 +47,7 @@ class CLIDiscovery:
     """Runs one discovery at a time; any number of callers may wait for it.
 
     Attributes:
+        answer: what the CLI has answered last to an initialization; None: nothing.
         error: why the last discovery failed; None: it has not failed.
 
     Args:
@@ -60,7 +62,9 @@ class CLIDiscovery:
         look: Callable[[], Coroutine[Any, Any, InitializeAnswer]],
         clock: IReactorTime,
     ) -> None:
+        self.answer: InitializeAnswer | None = None
         self.error: CCProxyError | None = None
+        self._binary: BinaryID | None = None
         self._begin = look
         self._clock = clock
         self._under_way: Deferred[None] | None = None
@@ -74,10 +78,32 @@ class CLIDiscovery:
         if not under_way.called:
             self._under_way = under_way
 
+    def learn(self, answer: InitializeAnswer, binary: BinaryID | None) -> None:
+        """Keep the answer of a process of this binary."""
+        self.answer, self._binary = answer, binary
+
+    def knows(self, binary: BinaryID | None) -> bool:
+        """Whether a process of this binary was the last that has answered."""
+        return self.answer is not None and self._binary == binary
+
     def retry(self) -> None:
         """Start a discovery if the last one has failed."""
         if self.error is not None:
             self.start()
+
+    async def why_unknown(self, binary: BinaryID | None) -> str:
+        """Why a binary has not answered; starts a discovery. Empty: it has."""
+        if not self.knows(binary):
+            # The CLI may have been installed or replaced since the last discovery.
+            self.start()
+        await self.over()
+        if self.knows(binary):
+            return ""
+        if self.error is None:
+            return "it has not answered yet"
+        is_busy = self.error.cause is Cause.NO_PROCESS_SLOT
+        # Then all processes are those of an older binary, and answer.
+        return "" if is_busy and self.answer is not None else self.error.message
 
     def probe(self) -> "Deferred[None]":
         """Start a discovery; fires at its end, also after a failure."""

@@ -1,38 +1,11 @@
 """The interfaces to examine a CLI binary and to store the result."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from ccproxy.claude.installation.probe_result import ProbeResult
+from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.claude.process.launch import LaunchSpec
-
-
-class BinaryID(msgspec.Struct, frozen=True):
-    """Identifies a binary; a replaced or updated file has another id.
-
-    Attributes:
-        path: the absolute path, with all symbolic links followed.
-        size: in bytes.
-        modified_ns: modification time, Unix time in nanoseconds.
-    """
-
-    path: str
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, binary: Path) -> "BinaryID | None":
-        """The binary at a path; None: there is none."""
-        try:
-            path = os.path.realpath(binary)
-            about = os.stat(path)
-        except OSError:
-            return None
-        return cls(path, about.st_size, about.st_mtime_ns)
 
 
 class Prober(Protocol):

@@ -82,7 +82,7 @@ class SessionSetup:
         answer = wire.decode_initialize(reply.response.response)
         if answer.claude_code_version is not None:
             check_version(answer.claude_code_version)
-        self._context.on_initialized(answer)
+        self._context.on_initialized(answer, self._launch)
         return answer
 
     async def _refuse_old(self) -> None:

@@ -104,6 +104,11 @@ class Pool:
         """The number of requests that wait for a worker."""
         return len(self._queue)
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether there is a worker that can take a request, now or soon."""
+        return bool(self._idle or self._spares or self._settling or self._answering)
+
     def session_counts(self) -> Mapping[str, int]:
         """The number of processes by state; always the same names."""
         return {
@@ -170,7 +175,7 @@ class Pool:
         if self._is_stopped:
             self.retire(worker, StopReason.SHUTDOWN)
         elif self._spares.missing > 0 and self._is_used:
-            self._spares.admit(worker)
+            self._keep_unused(worker)
         else:
             self._keep(worker)
         self._serve()
@@ -189,7 +194,8 @@ class Pool:
             self._selector.dismiss_all()
 
     def wake(self) -> None:
-        """Serve waiting requests and start spares: workers may be started again."""
+        """Serve requests and start spares: workers may be started, or are outdated."""
+        self._selector.dismiss_outdated()
         self._refill(now=True)
         self._serve()
 
@@ -317,6 +323,9 @@ class Pool:
         try:
             chosen = self._selector.choose(client, promised)
         except CCProxyError as error:
+            if error.cause is Cause.CLI_REPLACED and self.has_workers:
+                # A worker of the binary before can send the request.
+                return False
             client.fail(error)
             return True
         if chosen is None:
@@ -354,7 +363,7 @@ class Pool:
             if worker.is_starting:
                 # The request was cancelled before any command was sent.
                 self._settling.discard(worker)
-                self._spares.admit(worker)
+                self._keep_unused(worker)
 
     def _settled(self, worker: Worker) -> None:
         if self._settling.discard(worker):
@@ -371,6 +380,13 @@ class Pool:
         elif self._settling.discard(worker):
             self.retire(worker, StopReason.UNUSABLE)
 
+    def _keep_unused(self, worker: Worker) -> None:
+        """Keep a worker that had no request as a spare, or stop it."""
+        if self._factory.is_current(worker):
+            self._spares.admit(worker)
+        else:
+            self.retire(worker, StopReason.OUTDATED)
+
     def _keep(self, worker: Worker) -> None:
         """Keep a ready worker for another request, or stop it."""
         why = self._why_not(worker)
@@ -384,6 +400,9 @@ class Pool:
             return StopReason.SHUTDOWN
         if not self._is_used and not self._queue:
             return StopReason.NOT_REUSED
+        # If the new binary needs native mode, waiting requests need this worker.
+        if self._is_used and not self._factory.is_current(worker):
+            return StopReason.OUTDATED
         is_large = worker.resident_bytes > self._limits.recycle_rss
         if is_large or worker.questions >= _MOST_QUESTIONS:
             return StopReason.WORN

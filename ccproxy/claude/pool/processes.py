@@ -127,6 +127,10 @@ class WorkerFactory:
         """
         return self._conformance.check()
 
+    def is_current(self, worker: Worker) -> bool:
+        """Whether a worker was started from the binary that is in use now."""
+        return self._conformance.is_current(worker.launch)
+
     def start(self, *, is_probe: bool = False) -> Worker:
         """Start a worker.
 

@@ -269,6 +269,13 @@ class WorkerSelector:
             self._stopping.retire(worker, why)
         return worker is not None
 
+    def dismiss_outdated(self) -> None:
+        """Stop each worker without a request that runs a binary not in use any more."""
+        for worker in (*self._idle, *self._spares):
+            if not self._factory.is_current(worker):
+                _ = self._idle.discard(worker) or self._spares.discard(worker)
+                self._stopping.retire(worker, StopReason.OUTDATED)
+
     def dismiss_all(self) -> None:
         """Stop all workers without a request: none of them is needed any more."""
         while self.dismiss_one(StopReason.SHUTDOWN):

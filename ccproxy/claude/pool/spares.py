@@ -105,6 +105,12 @@ class SpareWorkers:
                 self._lose(worker, "it is no longer running")
         return None if starting is None else self._taken(starting)
 
+    def discard(self, worker: Worker) -> bool:
+        """Remove a spare, to stop it; returns whether it was there."""
+        was_there = worker in self._workers
+        self._workers.pop(worker, None)
+        return was_there
+
     def take_any(self) -> Worker | None:
         """Remove the newest spare, to stop it; None: there is none."""
         return self._workers.popitem()[0] if self._workers else None

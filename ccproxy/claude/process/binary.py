@@ -12,6 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
 # Versions before 2.1.248 ignore `client_composed` and so read `@path` from the prompt.
@@ -80,6 +81,16 @@ def _bundled_claude() -> Path | None:
     return None
 
 
+def identify(binary: Path) -> BinaryID | None:
+    """The binary at a path; None: there is none."""
+    try:
+        path = os.path.realpath(binary)
+        about = os.stat(path)
+    except OSError:
+        return None
+    return BinaryID(path, about.st_size, about.st_mtime_ns, about.st_ino)
+
+
 def check_program(binary: Path) -> None:
     """Refuse a file that is certainly not the CLI; reads 4 kB of the file.
 
@@ -87,11 +98,7 @@ def check_program(binary: Path) -> None:
         ClaudeUnavailable: the file is not the CLI; the message says what to do.
     """
     if not os.access(binary, os.X_OK):
-        raise ClaudeUnavailable(
-            f"the claude CLI at {binary} is gone or not executable; install it there "
-            "again, or restart ccproxy if it is in another place now",
-            cause=Cause.CLI_NOT_FOUND,
-        )
+        raise gone(binary)
     try:
         with binary.open("rb") as file:
             begin = file.read(_STUB_BYTES)
@@ -106,6 +113,15 @@ def check_program(binary: Path) -> None:
             "--omit=optional, or run `node install.cjs` in the package's folder",
             cause=Cause.CLI_DOES_NOT_RUN,
         )
+
+
+def gone(binary: Path) -> ClaudeUnavailable:
+    """The error for a CLI that is no longer at its place."""
+    return ClaudeUnavailable(
+        f"the claude CLI at {binary} is gone or not executable; install it there or "
+        "on PATH, or name another with --claude-bin",
+        cause=Cause.CLI_NOT_FOUND,
+    )
 
 
 def read_version(binary: Path) -> str:

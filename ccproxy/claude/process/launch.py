@@ -17,6 +17,7 @@ import msgspec
 from attrs import evolve, field, frozen
 from msgspec import Raw
 
+from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.config.mcp_names import is_mcp_tool, is_tool_of, mcp_tool
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
@@ -133,6 +134,7 @@ class LaunchSpec:
         arguments: further arguments.
         operator_body: fields that the operator adds to each request's body.
         has_error_log: whether the CLI knows the option `ERROR_LOG`.
+        binary_id: identifies the binary that is started; None: not known.
     """
 
     binary: Path
@@ -147,6 +149,7 @@ class LaunchSpec:
     arguments: tuple[str, ...] = ()
     operator_body: Mapping[str, Raw] = field(factory=dict, repr=False)
     has_error_log: bool = True
+    binary_id: BinaryID | None = None
 
     @property
     def spawns_children(self) -> bool:

@@ -45,7 +45,8 @@ class CLIContext:
         clock: for time limits and later turns of the reactor.
         wall_seconds: returns the Unix time.
         limits: the time limits of an answer.
-        on_initialized: called with the CLI's answer to its initialization.
+        on_initialized: called with the CLI's answer to its initialization, and with how
+            the CLI was started.
         on_start_failed: called with the reason if a CLI fails before it has answered
             any control request.
         on_limits: called with the subscription's rate limits that a CLI has reported.
@@ -58,7 +59,7 @@ class CLIContext:
     clock: IReactorTime
     wall_seconds: Callable[[], float]
     limits: TurnTimeouts
-    on_initialized: Callable[[InitializeAnswer], None] = lambda _: None
+    on_initialized: Callable[[InitializeAnswer, LaunchSpec], None] = lambda *_: None
     on_start_failed: Callable[[CCProxyError], None] = lambda _: None
     on_limits: Callable[[Sequence[RateWindow]], None] = lambda _: None
     on_sizes: Callable[[Mapping[str, ModelSize]], None] = lambda _: None

@@ -268,7 +268,7 @@ class Worker(HasWorkerState):
     async def _initialize(self) -> records.InitializeAnswer:
         limit = self._context.limits.first_token_timeout
         answer = await self._commands.initialize(min(limit, _INITIALIZE_SECONDS))
-        self._context.on_initialized(answer)
+        self._context.on_initialized(answer, self.launch)
         return answer
 
     def _opened(self) -> None:

@@ -114,7 +114,7 @@ class CLI:
             clock=reactor,
             wall_seconds=time.time,
             limits=settings,
-            on_initialized=lambda answer: self._catalogue.learn(answer.models),
+            on_initialized=lambda answer, _: self._catalogue.learn(answer.models),
             full_id=self._catalogue.full_id,
         )
 

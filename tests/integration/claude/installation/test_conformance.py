@@ -9,11 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from attrs import define, evolve, field
+from attrs import evolve
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs, formatEvent, globalLogPublisher
 
 from ccproxy.claude.installation.checks import (
@@ -23,11 +21,9 @@ from ccproxy.claude.installation.checks import (
     difference_of_systems,
 )
 from ccproxy.claude.installation.compose_mode import BinaryVerdict
-from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.installation.contract import BEHAVIOURS, QUICK, Reaction
-from ccproxy.claude.installation.examination import BinaryID
-from ccproxy.claude.installation.probe_result import ProbeResult
-from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.claude.process.binary import identify
+from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -36,6 +32,7 @@ from ccproxy.core.errors import (
 )
 from ccproxy.server.probing import ProbeResultFile
 from tests.conftest import ExpectedErrors
+from tests.support.conformance_house import BAD, GOOD, House
 from tests.support.log_texts import CLI_ENDED, CLI_UNUSABLE, OWN_REQUEST
 from tests.support.server import RunningProxy
 from tests.support.waiting import until
@@ -108,71 +105,6 @@ def test_what_has_not(bodies: list[Mapping[str, Any]], why: str) -> None:
 # Once for each binary
 
 
-@define(eq=False)
-class House:
-    """A binary, and who looks at it."""
-
-    binary: Path
-    clock: Clock = field(factory=Clock)
-    probes: "list[Deferred[ProbeResult]]" = field(factory=list)
-    kept: dict[BinaryID, ProbeResult] = field(factory=dict)
-    known: int = 0
-    cancelled: int = 0
-    conformance: Conformance = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.binary.write_text("one")
-        launch = LaunchSpec(
-            binary=self.binary,
-            prefix=(),
-            cwd=Path("cwd"),
-            scratch=Path("scratch"),
-            environment={},
-            model="m",
-        )
-        self.conformance = Conformance(
-            lambda: launch, self, self, self.clock, self.has_become_known
-        )
-
-    def has_become_known(self) -> None:
-        self.known += 1
-
-    async def probe(
-        self, launch: LaunchSpec, decided: Callable[[ProbeResult], None]
-    ) -> ProbeResult:
-        probe: Deferred[ProbeResult] = Deferred(self._cancel)
-        self.probes.append(probe)
-        result = await probe
-        decided(result)
-        return result
-
-    def _cancel(self, _: object) -> None:
-        self.cancelled += 1
-
-    def load(self, binary: BinaryID) -> ProbeResult | None:
-        return self.kept.get(binary)
-
-    def save(self, binary: BinaryID, result: ProbeResult) -> None:
-        self.kept[binary] = result
-
-    def settle(self) -> "list[Any]":
-        """What whoever waits is told."""
-        told: list[Any] = []
-        waiting = Deferred.fromCoroutine(self.conformance.settle())
-        waiting.addCallbacks(told.append, lambda failure: told.append(failure.value))
-        return told
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path / "claude")
-
-
-ALL = dict.fromkeys(QUICK, "")
-GOOD = ProbeResult("2.1.332", ALL)
-BAD = ProbeResult("2.1.400", {**ALL, "merged_body": "`messages` differs"})
-
-
 def test_everybody_waits_for_one_examination(house: House) -> None:
     house.conformance.start()
     told = [house.settle(), house.settle()]
@@ -197,7 +129,7 @@ def test_what_was_found_out_is_kept(house: House) -> None:
     assert len(another.probes) == 1
     again = House.__new__(House)
     again = evolve(house, probes=[], known=0)
-    house.kept[BinaryID.of(house.binary)] = GOOD  # type: ignore[index]
+    house.kept[identify(house.binary)] = GOOD  # type: ignore[index]
     assert again.settle() == [BinaryVerdict.MERGES]
     assert again.probes == []
 
@@ -227,21 +159,9 @@ def test_another_in_its_place_is_examined(house: House) -> None:
     assert told == [BinaryVerdict.MERGES]
 
 
-def test_one_behind_a_link_too(tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    house = House(tmp_path / "claude")
-    house.binary.rename(first)
-    second.write_text("two")
-    house.binary.symlink_to(first)
-    house.settle()
-    house.probes[0].callback(GOOD)
-    house.binary.unlink()
-    house.binary.symlink_to(second)
-    assert house.settle() == []
-    assert len(house.probes) == 2
-
-
-def test_an_examination_of_one_that_is_gone_does_not_count(house: House) -> None:
+def test_an_examination_of_one_that_is_gone_does_not_count(
+    house: House,
+) -> None:
     told = house.settle()
     house.binary.write_text("another")
     house.settle()
@@ -249,7 +169,7 @@ def test_an_examination_of_one_that_is_gone_does_not_count(house: House) -> None
     assert told == []
     house.probes[1].callback(GOOD)
     assert told == [BinaryVerdict.MERGES]
-    assert list(house.kept) == [BinaryID.of(house.binary)]
+    assert list(house.kept) == [identify(house.binary)]
 
 
 def test_without_an_answer_it_is_tried_again_later(
@@ -272,7 +192,9 @@ def test_without_an_answer_it_is_tried_again_later(
     assert house.settle() == [BinaryVerdict.MERGES]
 
 
-def test_an_examination_that_was_killed_is_repeated_at_once(house: House) -> None:
+def test_an_examination_that_was_killed_is_repeated_at_once(
+    house: House,
+) -> None:
     """Or all questions would be asked the slower way for a minute."""
     told = house.settle()
     house.probes[0].errback(ClaudeFailed("it was killed"))
@@ -312,13 +234,6 @@ def test_one_that_is_too_old_in_the_place_of_a_good_one_is_told_once_in_the_log(
     assert levels == ["warn"]
 
 
-def test_a_binary_that_is_gone_is_whoever_starts_it_to_tell(house: House) -> None:
-    house.settle()
-    house.probes[0].callback(GOOD)
-    house.binary.unlink()
-    assert house.settle() == [BinaryVerdict.MERGES]
-
-
 def test_stop_ends_it(house: House) -> None:
     house.conformance.start()
     told = house.settle()
@@ -335,7 +250,7 @@ def test_stop_ends_it(house: House) -> None:
 
 def test_findings_are_kept_on_disk(tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    binary, other = BinaryID("/a", 1, 2), BinaryID("/a", 1, 3)
+    binary, other = BinaryID("/a", 1, 2, 1), BinaryID("/a", 1, 3, 1)
     ProbeResultFile(folder).save(binary, GOOD)
     # Of a server that was killed while it wrote, and of one that writes now.
     unfinished, begun = [
@@ -347,26 +262,26 @@ def test_findings_are_kept_on_disk(tmp_path: Path) -> None:
     assert (unfinished.exists(), begun.exists()) == (False, True)
     assert ProbeResultFile(folder).load(binary) == GOOD
     assert ProbeResultFile(folder).load(other) == BAD
-    assert ProbeResultFile(folder).load(BinaryID("/b", 1, 2)) is None
+    assert ProbeResultFile(folder).load(BinaryID("/b", 1, 2, 1)) is None
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"\xff"])
 def test_what_cannot_be_read_is_found_out_anew(tmp_path: Path, text: bytes) -> None:
-    ProbeResultFile(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
+    ProbeResultFile(tmp_path).save(BinaryID("/a", 1, 2, 1), GOOD)
     [path] = tmp_path.iterdir()
     path.write_bytes(text)
-    assert ProbeResultFile(tmp_path).load(BinaryID("/a", 1, 2)) is None
-    ProbeResultFile(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
-    assert ProbeResultFile(tmp_path).load(BinaryID("/a", 1, 2)) == GOOD
+    assert ProbeResultFile(tmp_path).load(BinaryID("/a", 1, 2, 1)) is None
+    ProbeResultFile(tmp_path).save(BinaryID("/a", 1, 2, 1), GOOD)
+    assert ProbeResultFile(tmp_path).load(BinaryID("/a", 1, 2, 1)) == GOOD
 
 
 def test_only_so_many_are_kept(tmp_path: Path) -> None:
     probe_results = ProbeResultFile(tmp_path)
     for number in range(30):
-        probe_results.save(BinaryID("/a", 1, number), GOOD)
-    assert probe_results.load(BinaryID("/a", 1, 9)) is None
-    assert probe_results.load(BinaryID("/a", 1, 10)) == GOOD
+        probe_results.save(BinaryID("/a", 1, number, 1), GOOD)
+    assert probe_results.load(BinaryID("/a", 1, 9, 1)) is None
+    assert probe_results.load(BinaryID("/a", 1, 10, 1)) == GOOD
 
 
 def test_a_disk_that_is_full_is_no_reason_to_fail(
@@ -374,9 +289,9 @@ def test_a_disk_that_is_full_is_no_reason_to_fail(
 ) -> None:
     expected_errors.allow("cannot store the result")
     (tmp_path / "state").write_text("a file")
-    ProbeResultFile(tmp_path / "state").save(BinaryID("/a", 1, 2), GOOD)
-    ProbeResultFile(None).save(BinaryID("/a", 1, 2), GOOD)
-    assert ProbeResultFile(None).load(BinaryID("/a", 1, 2)) is None
+    ProbeResultFile(tmp_path / "state").save(BinaryID("/a", 1, 2, 1), GOOD)
+    ProbeResultFile(None).save(BinaryID("/a", 1, 2, 1), GOOD)
+    assert ProbeResultFile(None).load(BinaryID("/a", 1, 2, 1)) is None
 
 
 # Binaries, run as real children

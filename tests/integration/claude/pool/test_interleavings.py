@@ -155,6 +155,12 @@ class Factory:
     def is_allowed(self) -> bool:
         return self.allowed
 
+    def is_current(self, worker: Worker) -> bool:
+        return worker.launch is self._launch
+
+    def update(self) -> None:
+        self._launch = evolve(self._launch)
+
     def start(self, *, is_probe: bool = False) -> Worker:
         return Worker(self._launch, self._context)
 
@@ -190,7 +196,7 @@ class Interleavings(RuleBasedStateMachine):
             limits=TurnTimeouts(
                 first_token_timeout=30.0, silence_timeout=20.0, turn_timeout=200.0
             ),
-            on_initialized=lambda answer: None,
+            on_initialized=lambda answer, _: None,
             on_start_failed=lambda error: None,
         )
         limits = PoolLimits(
@@ -348,6 +354,13 @@ class Interleavings(RuleBasedStateMachine):
         self.factory.allowed = allowed
         if allowed:
             self.pool.wake()
+
+    @rule()
+    def binary_is_replaced(self) -> None:
+        self.factory.update()
+        self.pool.wake()
+        idle = (*self.pool._idle, *self.pool._spares)
+        assert all(self.factory.is_current(worker) for worker in idle)
 
     @rule()
     def room_is_made_for_others(self) -> None:

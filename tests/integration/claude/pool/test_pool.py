@@ -12,6 +12,7 @@ from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.core.errors import (
+    Cause,
     ClaudeUnavailable,
     ClaudeUnresponsive,
     InvalidRequest,
@@ -397,6 +398,55 @@ def test_a_worker_that_does_not_settle_is_replaced() -> None:
     worker.is_reaped()
     house.workers[1].answer()
     assert heard.events == [FINISHED]
+
+
+def test_workers_of_a_binary_that_was_replaced_end_when_they_are_idle() -> None:
+    house = House(processes=3, spares=1)
+    _, heard = house.ask()
+    house.ask()
+    busy, idle = house.workers
+    busy.is_opened()
+    idle.answer()
+    house.clock.advance(1)
+    spare = house.workers[2]
+    house.update()
+    assert house.told.stopped == [StopReason.OUTDATED] * 2
+    assert (idle.state, spare.state, busy.state) == ("gone", "gone", "asking")
+    busy.answer(TextDelta("whole"))
+    assert heard.events == [TextDelta("whole"), FINISHED]
+    assert house.told.stopped == [StopReason.OUTDATED] * 3
+    for worker in (busy, idle, spare):
+        worker.is_reaped()
+    house.ask()
+    assert house.workers[-1] not in (busy, idle, spare)
+
+
+def test_a_worker_of_before_whose_client_goes_away_is_no_spare() -> None:
+    house = House(processes=1, spares=1)
+    completion, _ = house.ask()
+    house.update()
+    completion.cancel()
+    assert house.told.stopped == [StopReason.OUTDATED]
+
+
+def test_what_was_composed_before_is_sent_by_a_worker_of_before() -> None:
+    """If the binary was replaced by one for which native mode is used."""
+    house = House(processes=2)
+    _, first = house.ask()
+    house.allowed = False
+    _, second = house.ask()
+    house.refuses_more = ClaudeUnresponsive("replaced", cause=Cause.CLI_REPLACED)
+    house.update()
+    house.pool.use(is_used=False)
+    [worker] = house.workers
+    worker.answer()
+    assert (first.events, second.events) == ([FINISHED], [])
+    worker.answer()
+    assert second.events == [FINISHED]
+    assert house.told.stopped == [StopReason.NOT_REUSED]
+    _, third = house.ask()
+    house.clock.advance(0)
+    assert "replaced" in str(third.error)
 
 
 def test_it_is_told_whose_fault_it_was() -> None:
