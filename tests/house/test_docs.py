@@ -10,7 +10,7 @@ from msgspec import Struct
 from ccproxy.api.admin.activity import REMEDIES
 from ccproxy.api.app import ROUTES
 from ccproxy.api.chat.request import ChatRequest
-from ccproxy.api.responses.input.request import ResponsesRequest
+from ccproxy.api.responses.input.fields import ResponsesRequest
 from ccproxy.claude.native.session import SessionLost
 from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.config.settings import OPTIONS

@@ -13,9 +13,9 @@ from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.fates import CARRIED, Fate, Field, FieldFate, declared
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.responses.encryption import Encryptor, new_key
+from ccproxy.api.responses.input.fields import ResponsesRequest
 from ccproxy.api.responses.input.item_fields import ItemFields
 from ccproxy.api.responses.input.request import (
-    ResponsesRequest,
     context_of,
     decode_responses,
     request_of,

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ccproxy.api.responses.input.request import ResponsesRequest
+from ccproxy.api.responses.input.fields import ResponsesRequest
 from ccproxy.api.responses.output.resource import InputTokens
 from ccproxy.core.errors import (
     NotFound,

@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred
 
 from ccproxy.api.chat.request import ChatRequest
 from ccproxy.api.common.fates import Fate, declared
-from ccproxy.api.responses.input.request import ResponsesRequest
+from ccproxy.api.responses.input.fields import ResponsesRequest
 from tests.integration.http.conftest import HTTP
 from tests.support.backend import ScriptedRequest
 

@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 
 from ccproxy.api.chat.request import ChatRequest
 from ccproxy.api.common.fates import Fate
-from ccproxy.api.responses.input.request import ResponsesRequest
+from ccproxy.api.responses.input.fields import ResponsesRequest
 from tests.support.documented_fields import (
     DocumentedField,
     Walk,

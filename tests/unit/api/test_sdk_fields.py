@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ccproxy.api.responses.input.request import ResponsesRequest
+from ccproxy.api.responses.input.fields import ResponsesRequest
 from tests.support.fates import chat, declaration, responses
 
 HI = {"role": "user", "content": "hi"}

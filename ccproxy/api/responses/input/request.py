@@ -9,34 +9,28 @@ OpenAI's.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from attrs import evolve, frozen
 
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.decoding import DecodedRequest, required, sampling_fields
-from ccproxy.api.common.fates import (
-    NO_LOGPROBS,
-    NO_OBFUSCATION,
-    NO_SUCH_FEATURE,
-    NO_USERS,
-    OTHER_CACHE,
-    decode_request,
-    ignored,
-    left_out,
-    refused,
-)
+from ccproxy.api.common.fates import decode_request
 from ccproxy.api.common.output_schema import (
-    ResponseFormat,
     echo_format,
     output_config,
     output_paths,
 )
 from ccproxy.api.common.prompt import InputMessage
-from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
+from ccproxy.api.common.prompt_cache import cache_wish
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.api.responses.encryption import Encryptor
+from ccproxy.api.responses.input.fields import (
+    ConversationParam,
+    ReasoningParam,
+    ResponsesRequest,
+    TextParam,
+)
 from ccproxy.api.responses.input.items import (
     INCLUDE_ENCRYPTED,
     INCLUDE_SOURCES,
@@ -56,72 +50,6 @@ _SAMPLING = ("temperature", "top_p")
 _MAX_TOKENS = "max_output_tokens"
 _EFFORT = "reasoning.effort"
 _FORMAT = "text.format"
-_ALL_REASONING = "all reasoning of the conversation is sent"
-
-
-class _Reasoning(msgspec.Struct):
-    effort: str | None = None
-    summary: str | None = None
-    generate_summary: Annotated[object, ignored("its name is `summary`")] = None
-    mode: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
-    context: Annotated[object, ignored(_ALL_REASONING)] = None
-
-
-class _Text(msgspec.Struct):
-    format: ResponseFormat | None = None
-    verbosity: Annotated[str | None, ignored(NO_SUCH_FEATURE)] = None
-
-
-class _StreamOptions(msgspec.Struct):
-    include_obfuscation: Annotated[object, ignored(NO_OBFUSCATION)] = None
-
-
-class _Conversation(msgspec.Struct):
-    id: str
-
-
-class ResponsesRequest(msgspec.Struct):
-    """The body of a request."""
-
-    input: str | list[msgspec.Raw] | None = None
-    model: str | None = None
-    instructions: str | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    max_output_tokens: int | None = None
-    reasoning: _Reasoning | None = None
-    text: _Text | None = None
-    metadata: dict[str, str] | None = None
-    store: bool | None = None
-    background: bool | None = None
-    previous_response_id: str | None = None
-    conversation: str | _Conversation | None = None
-    include: list[str] | None = None
-    tools: list[msgspec.Raw] | None = None
-    tool_choice: object = None
-    parallel_tool_calls: bool | None = None
-    # Sent with `--forward-sampling` to models that accept them; otherwise ignored.
-    temperature: float | None = None
-    top_p: float | None = None
-    truncation: str | None = None
-    # The response repeats the next five fields.
-    presence_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
-    frequency_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
-    max_tool_calls: int | None = None
-    safety_identifier: Annotated[str | None, ignored(NO_USERS)] = None
-    prompt_cache_key: Annotated[str | None, ignored(OTHER_CACHE)] = None
-    user: Annotated[object, ignored(NO_USERS)] = None
-    prompt_cache_options: PromptCacheOptions | None = None
-    prompt_cache_retention: object = None
-    service_tier: Annotated[object, ignored("the CLI chooses the tier")] = None
-    context_management: Annotated[object, ignored("use `/responses/compact`")] = None
-    moderation: Annotated[object, ignored("the provider has its own moderation")] = None
-    access_programs: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
-    background_options: Annotated[object, ignored("answers are made at once")] = None
-    image: Annotated[object, ignored("the provider scales images itself")] = None
-    prompt: Annotated[object, refused("prompt templates are OpenAI's own")] = None
-    top_logprobs: Annotated[int | None, left_out(NO_LOGPROBS)] = None
-
 
 _decoder = exact_decoder(ResponsesRequest)
 
@@ -373,8 +301,8 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
 
 
 def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
-    reasoning = request.reasoning or _Reasoning()
-    text = request.text or _Text()
+    reasoning = request.reasoning or ReasoningParam()
+    text = request.text or TextParam()
     about = {} if text.verbosity is None else {"verbosity": text.verbosity}
     conversation = request.conversation
     return Echo(
@@ -386,7 +314,7 @@ def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
         previous_response_id=request.previous_response_id or None,
         conversation_id=(
             conversation.id
-            if isinstance(conversation, _Conversation)
+            if isinstance(conversation, ConversationParam)
             else conversation or None
         ),
         shows_encrypted=INCLUDE_ENCRYPTED in (request.include or ()),
