@@ -1,4 +1,4 @@
-"""Places the breakpoints of the prompt cache (``cache_control``). Pure.
+"""The prompt cache: places breakpoints, and names what the cache keeps. Pure.
 
 The provider takes four breakpoints. The CLI uses one of them for its identity, and one
 for the client's system prompt if there is one. The others are for the client's last
@@ -9,15 +9,22 @@ the client has changed the last block of its request.
 
 All breakpoints of a request have the same time to live, the CLI's included.
 
-Source: rules 14, 24, 33 and 41 to 44 of the Messages API;
+If two requests have the same name for a beginning, one of them can read what the other
+has written. Three beginnings end at a breakpoint: the system prompt with the tools, the
+request up to the previous question, and the whole request. The names of the last two
+also contain a hash of the settings, because a changed setting invalidates the cached
+messages.
+
+Source: rules 14, 24, 33 and 41 to 45 of the Messages API;
 docs/cache.md, "Where the breakpoints are".
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import TypeAlias
 
 import msgspec
-from attrs import define, field
+from attrs import define, field, frozen
 from msgspec import UNSET, Raw
 
 from ccproxy.claude.body.result import CacheTTL, Notes
@@ -31,6 +38,9 @@ Place: TypeAlias = tuple[int | None, int]
 # The provider's limit, without the breakpoint at the CLI's identity.
 _BREAKPOINTS = 3
 _MODE = "prompt_cache_options.mode"
+# A shorter beginning is not cached for every model: 4096 tokens of four bytes.
+_SHORTEST_BYTES = 4 * 4096
+_DIGEST_BYTES = 16
 
 
 class _CacheControl(msgspec.Struct):
@@ -249,3 +259,58 @@ def _end_of_previous_question(turns: Sequence[Turn]) -> tuple[int, int] | None:
     while number and turns[number - 1].role == "assistant":
         number -= 1
     return _last_place(turns[:number])
+
+
+@frozen(kw_only=True)
+class Digests:
+    """The hashes of a conversation at its breakpoints.
+
+    Attributes:
+        start: the hash of the system prompt and the tools.
+        asked: the hash up to the end of the previous question; empty: there is none.
+        whole: the hash of the whole conversation.
+    """
+
+    start: str
+    asked: str
+    whole: str
+
+
+def cached_prefixes(
+    digests: Digests,
+    *,
+    model: str,
+    system: str,
+    tools: Sequence[Tool],
+    turns: Sequence[Turn],
+    settings: bytes,
+) -> tuple[str, ...]:
+    """The names of the beginnings that are long enough to be cached, longest first.
+
+    Args:
+        digests: the hashes of the conversation.
+        model: the model's name.
+        system: the system prompt.
+        tools: all tools.
+        turns: the turns.
+        settings: the JSON of everything else.
+    """
+    size = len(system.encode()) + sum(len(tool.raw) for tool in tools)
+    found = [(size, f"{model} {digests.start}")]
+    about = blake2b(settings, digest_size=_DIGEST_BYTES).hexdigest()
+    answer = max((n for n, t in enumerate(turns) if t.role == "assistant"), default=0)
+    size += _size(turns[:answer])
+    if digests.asked:
+        found.append((size, f"{model} {about} {digests.asked}"))
+    size += _size(turns[answer:])
+    found.append((size, f"{model} {about} {digests.whole}"))
+    return tuple(name for size, name in reversed(found) if size >= _SHORTEST_BYTES)
+
+
+def _size(turns: Sequence[Turn]) -> int:
+    return sum(
+        len(turn.content)
+        if isinstance(turn.content, str)
+        else sum(len(block.raw) for block in turn.content)
+        for turn in turns
+    )

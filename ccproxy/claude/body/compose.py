@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from attrs import evolve, field, frozen
 
+from ccproxy.claude.body.cache import Digests, cached_prefixes
 from ccproxy.claude.body.draft import Draft
 from ccproxy.claude.body.history import (
     History,
@@ -25,7 +26,6 @@ from ccproxy.claude.body.history import (
 from ccproxy.claude.body.models import ModelRules, rules_for
 from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.body.output import choose_output
-from ccproxy.claude.body.prefixes import Digests, cached_prefixes
 from ccproxy.claude.body.reading import checked_end, read_request
 from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
 from ccproxy.claude.body.server_tools import server_tools

@@ -79,7 +79,7 @@ class ComposedBody:
         cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``: all breakpoints of a
             request must have one time to live; None: the CLI's default.
         prefixes: the names of the beginnings that the prompt cache keeps, the longest
-            first (see `ccproxy.claude.body.prefixes`).
+            first (see `ccproxy.claude.body.cache`).
         client_path: translates a path in the provider's errors
             (``messages.3.content.1``, ``tools.2``) to the client's path; None: the
             client's request has no such part.
