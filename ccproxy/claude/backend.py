@@ -24,8 +24,9 @@ from ccproxy.claude.installation.examination import Prober, ProbeResults
 from ccproxy.claude.installation.probe_result import ProbeResult
 from ccproxy.claude.models import NamedModel
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.pool import NativePool, NativeQuestion, SessionFactory
-from ccproxy.claude.native.prompt import Effort
+from ccproxy.claude.native.pool import NativePool, SessionFactory
+from ccproxy.claude.native.prompt import NativeQuestion
+from ccproxy.claude.native.question import native_question
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.prefix_gate import PrefixGate
@@ -87,8 +88,8 @@ class ClaudeBackend:
         prober: Prober,
         probe_results: ProbeResults,
     ) -> None:
+        self._settings = settings
         self._mode = ComposeMode(settings.compose)
-        self._has_agent_tools = bool(settings.agent_tools)
         self._environment = launches.environment
         self._clock = context.clock
         self._composer = composer
@@ -106,7 +107,7 @@ class ClaudeBackend:
             probe_results,
             context.clock,
             self._examined,
-            decides=self._mode is ComposeMode.AUTO and not self._has_agent_tools,
+            decides=self._mode is ComposeMode.AUTO and not settings.agent_tools,
         )
         self._breaker = CircuitBreaker(context.clock)
         context = evolve(
@@ -229,33 +230,15 @@ class ClaudeBackend:
         # The compose decision depends on the login, which the discovery finds out.
         await self._discovery.over()
         decision = self._compose_decision()
+        catalogue, settings = self._catalogue, self._settings
         if decision.is_native:
-            return self._native_question(request, named)
+            return native_question(request, named, catalogue, settings)
         composed = await self._composer.compose(request, model=named.model, owner=owner)
         largest = decision.largest_bytes
         if largest is not None and len(composed.body.json) > largest:
-            return self._native_question(request, named)
+            return native_question(request, named, catalogue, settings)
         return ComposedQuestion(
             request=request, named=named, owner=owner, composition=composed
-        )
-
-    def _native_question(
-        self, request: MessagesRequest, named: NamedModel
-    ) -> NativeQuestion:
-        model, wanted = named.model, request.effort
-        effort = None if wanted is None else self._catalogue.effort(model, wanted)
-        known = {e.value: e for e in Effort}
-        question = self._native.prepare(
-            request,
-            model=model,
-            model_id=self._catalogue.full_id(model),
-            effort=None if effort is None else known.get(effort),
-        )
-        return evolve(
-            question,
-            thinks_by_name=named.thinks,
-            conversation=request.conversation,
-            ignored=(*named.ignored, *question.ignored),
         )
 
     async def _compile_schema(self, request: MessagesRequest) -> None:
@@ -393,7 +376,7 @@ class ClaudeBackend:
         account = None if known is None else known.account
         return decide_compose_mode(
             self._mode,
-            has_agent_tools=self._has_agent_tools,
+            has_agent_tools=bool(self._settings.agent_tools),
             verdict=self._conformance.verdict,
             why=self._conformance.why,
             limit=body_limit(account, self._environment, sys.platform),

@@ -54,7 +54,7 @@ PURE_NAMES = (
             *(f"native.{each}" for each in ("pairing", "history", "turn_decoder")),
             *(f"native.{each}" for each in ("tool_calls", "usage_counter")),
             *(f"native.{each}" for each in ("structured_output", "mcp_server")),
-            "native.suspension",
+            *("native.suspension", "native.question"),
         )
     ),
     *(

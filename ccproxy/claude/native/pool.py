@@ -16,13 +16,10 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.body.models import rules_for
 from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.prompt import Effort, Prompt
-from ccproxy.claude.native.request import translate
+from ccproxy.claude.native.prompt import NativeQuestion
 from ccproxy.claude.native.session import Session
-from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.native.suspended_sessions import SuspendedSessions
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
@@ -32,40 +29,9 @@ from ccproxy.claude.pool.requests import AnswerChecker, RequestQueue, shutting_d
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext, Launches
 from ccproxy.config.claude_settings import NativeSettings
+from ccproxy.config.limits import SuspensionLimits
 from ccproxy.core.backend import Listener
-from ccproxy.core.errors import CCProxyError, InvalidRequest
-from ccproxy.core.messages import MessagesRequest
-
-
-@frozen(kw_only=True)
-class NativeQuestion:
-    """A request that is translated for native mode.
-
-    Attributes:
-        prompt: the request as it is sent to the CLI.
-        adjusted: the client's paths of fields that are sent in another form.
-        ignored: the client's paths of fields that are not sent.
-        prefix: the hash of everything before the answer; unknown in native mode.
-        thinks_by_name: whether the model's name asks for thinking.
-        conversation: the id of the conversation, for the usage ledger.
-    """
-
-    prompt: Prompt
-    adjusted: tuple[str, ...]
-    ignored: tuple[str, ...]
-    prefix: str = ""
-    thinks_by_name: bool = False
-    conversation: str = ""
-
-    @property
-    def model(self) -> str:
-        """The model's name for the CLI."""
-        return self.prompt.model
-
-    @property
-    def effort(self) -> str | None:
-        """The effort that is sent; None: the model's default."""
-        return None if self.prompt.effort is None else self.prompt.effort.value
+from ccproxy.core.errors import CCProxyError
 
 
 @frozen
@@ -111,7 +77,7 @@ class NativePool:
     Args:
         factory: starts processes.
         clock: for timers.
-        settings: the operator's settings.
+        limits: the limits of suspended processes.
         slots: the slots for processes, shared with the workers.
         queue: the waiting requests.
         checker: checks answers against their schemas.
@@ -122,7 +88,7 @@ class NativePool:
         self,
         factory: SessionFactory,
         clock: IReactorTime,
-        settings: NativeSettings,
+        limits: SuspensionLimits,
         slots: ProcessSlots,
         queue: RequestQueue[NativeCompletion],
         checker: AnswerChecker,
@@ -130,63 +96,19 @@ class NativePool:
     ) -> None:
         self._factory = factory
         self._clock = clock
-        self._settings = settings
         self._slots = slots
         self._queue = queue
         self._checker = checker
         self._observer = observer
         self._running: set[NativeCompletion] = set()
         self._checking: set[NativeCompletion] = set()
-        self._suspended = SuspendedSessions(settings, clock, self._retire)
+        self._suspended = SuspendedSessions(limits, clock, self._retire)
         self._stopping: StoppingProcesses[Session] = StoppingProcesses(slots, observer)
         self._stopped = False
         self._drained = EmptyWaiter(
             lambda: not (self._running or self._checking or self._queue)
         )
         slots.watch(self._serve, self.make_room)
-
-    def prepare(
-        self,
-        request: MessagesRequest,
-        *,
-        model: str,
-        model_id: str,
-        effort: Effort | None,
-    ) -> NativeQuestion:
-        """Translate a request.
-
-        Args:
-            request: the client's request.
-            model: the model's name for the CLI.
-            model_id: the model's full id.
-            effort: an effort that the model supports; None: the model's default.
-
-        Raises:
-            InvalidRequest: native mode cannot send the request; ``param`` is the
-                client's path.
-        """
-        translated = translate(
-            request,
-            model=model,
-            effort=effort,
-            # The CLI adds notes to a conversation. A new process adds them in other
-            # places, and the provider then refuses the thinking after them.
-            thinking_of=None if rules_for(model_id).is_prefix_bound else model_id,
-            forward_sampling=self._settings.forward_sampling,
-            web_search=self._settings.has_web_search,
-        )
-        names = {tool.name for tool in translated.prompt.tools}
-        if translated.prompt.schema is not None and TOOL in names:
-            raise InvalidRequest(
-                f"`tools`: a tool named {TOOL} cannot be offered together with a "
-                "schema for the answer; give it another name",
-                param="tools",
-            )
-        return NativeQuestion(
-            prompt=translated.prompt,
-            adjusted=translated.adjusted,
-            ignored=translated.ignored,
-        )
 
     def ask(self, question: NativeQuestion, listener: Listener) -> NativeCompletion:
         """Start a request; the listener is called only after this method returns."""

@@ -172,6 +172,37 @@ class Prompt:
     sampling: Mapping[str, float] = field(factory=dict)
 
 
+@frozen(kw_only=True)
+class NativeQuestion:
+    """A request that is translated for native mode.
+
+    Attributes:
+        prompt: the request as it is sent to the CLI.
+        adjusted: the client's paths of fields that are sent in another form.
+        ignored: the client's paths of fields that are not sent.
+        prefix: the hash of everything before the answer; unknown in native mode.
+        thinks_by_name: whether the model's name asks for thinking.
+        conversation: the id of the conversation, for the usage ledger.
+    """
+
+    prompt: Prompt
+    adjusted: tuple[str, ...]
+    ignored: tuple[str, ...]
+    prefix: str = ""
+    thinks_by_name: bool = False
+    conversation: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model's name for the CLI."""
+        return self.prompt.model
+
+    @property
+    def effort(self) -> str | None:
+        """The effort that is sent; None: the model's default."""
+        return None if self.prompt.effort is None else self.prompt.effort.value
+
+
 def is_blank(text: str) -> bool:
     """Whether a text has no visible character."""
     return not text.strip(_BLANKS)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from attrs import frozen
 
 from ccproxy.claude.body.models import is_same_model
 from ccproxy.claude.body.reading import distinct_system_prompt
@@ -22,6 +21,7 @@ from ccproxy.claude.native.prompt import (
     DocumentBlock,
     Effort,
     ImageBlock,
+    NativeQuestion,
     Prompt,
     PromptMessage,
     PromptTool,
@@ -64,21 +64,6 @@ class _DocumentFields(msgspec.Struct):
     context: str | None = None
 
 
-@frozen
-class TranslatedRequest:
-    """A request as it is sent to the CLI.
-
-    Attributes:
-        prompt: the request.
-        adjusted: the client's paths of fields that are sent in another form or place.
-        ignored: the client's paths of fields that are left out.
-    """
-
-    prompt: Prompt
-    adjusted: tuple[str, ...]
-    ignored: tuple[str, ...]
-
-
 def translate(
     request: messages.MessagesRequest,
     *,
@@ -87,7 +72,7 @@ def translate(
     thinking_of: str | None = "",
     forward_sampling: bool = False,
     web_search: bool = False,
-) -> TranslatedRequest:
+) -> NativeQuestion:
     """Translate a request.
 
     Args:
@@ -130,8 +115,8 @@ def translate(
         reader.name_choice(choice, has_tools=bool(tools))
     reader.name_output()
     spoken = reader.turns()
-    return TranslatedRequest(
-        Prompt(
+    return NativeQuestion(
+        prompt=Prompt(
             model=model,
             system=reader.system(),
             messages=spoken,
@@ -147,8 +132,8 @@ def translate(
             schema=_schema(request),
             sampling=sampling,
         ),
-        reader.notes.adjusted,
-        reader.notes.ignored,
+        adjusted=reader.notes.adjusted,
+        ignored=reader.notes.ignored,
     )
 
 

@@ -32,8 +32,9 @@ from typing_extensions import override
 from zope.interface import provider
 
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.pool import NativePool, NativeQuestion
+from ccproxy.claude.native.pool import NativePool
 from ccproxy.claude.native.prompt import (
+    NativeQuestion,
     Prompt,
     PromptMessage,
     PromptTool,

@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 
 from ccproxy.claude.native.block_writer import BlockWriter
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.pool import NativePool, NativeQuestion
+from ccproxy.claude.native.pool import NativePool
 from ccproxy.claude.native.prompt import (
+    NativeQuestion,
     Prompt,
     PromptMessage,
     PromptTool,
@@ -27,7 +28,6 @@ from ccproxy.claude.pool.processes import ProcessSlots
 from ccproxy.claude.pool.requests import RequestQueue
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.config.claude_settings import NativeSettings
-from ccproxy.core import blocks, messages
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -864,50 +864,3 @@ def test_census_counts_each_process_once() -> None:
         "stopping": 1,
     }
     assert house.slots.taken == 3
-
-
-# What can be asked
-
-
-def test_tool_of_the_clis_own_name_for_answers() -> None:
-    house = House()
-    form = {"type": "json_schema", "schema": {"type": "object"}}
-    request = messages.MessagesRequest(
-        messages=(messages.Message("user", "hello"),),
-        tools=(messages.client_tool("StructuredOutput", None, {}),),
-        output_config=blocks.parsed(messages.OutputValue, format=form),
-    )
-    with pytest.raises(InvalidRequest, match="StructuredOutput"):
-        house.pool.prepare(request, model="m", model_id="m", effort=None)
-
-
-THOUGHT = blocks.thinking_block("Hm.", "c2ln", "messages[1].content[0]")
-
-
-@pytest.mark.parametrize(
-    ("model_id", "thinker", "is_told"),
-    [
-        # New models refuse it behind another prefix, and a new process has another.
-        ("claude-sonnet-5-5", "", False),
-        ("claude-opus-4-6", "", True),
-        ("claude-opus-4-6", "claude-opus-4-6-20260101", True),
-        ("claude-opus-4-6", "claude-haiku-4-5", False),
-    ],
-)
-def test_thinking_is_told_to_a_model_that_takes_it(
-    model_id: str, thinker: str, is_told: bool
-) -> None:
-    """And is named where it is not."""
-    said = (THOUGHT, blocks.text_block("Hello."))
-    request = messages.MessagesRequest(
-        messages=(
-            messages.Message("user", "hello"),
-            messages.Message("assistant", said),
-            messages.Message("user", "go on"),
-        ),
-        thinking_models={"c2ln": thinker} if thinker else {},
-    )
-    question = House().pool.prepare(request, model="m", model_id=model_id, effort=None)
-    kinds = [type(block).__name__ for block in question.prompt.messages[1].content]
-    assert ("ThinkingBlock" in kinds) is is_told
-    assert question.ignored == (() if is_told else ("messages[1].content[0]",))

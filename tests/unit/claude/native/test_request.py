@@ -10,6 +10,7 @@ from ccproxy.claude.native.prompt import (
     DocumentBlock,
     Effort,
     ImageBlock,
+    NativeQuestion,
     PromptMessage,
     PromptTool,
     RedactedThinkingBlock,
@@ -19,7 +20,7 @@ from ccproxy.claude.native.prompt import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.claude.native.request import TranslatedRequest, translate
+from ccproxy.claude.native.request import translate
 from ccproxy.core import blocks, messages
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
@@ -42,7 +43,7 @@ def user(*content: blocks.Block | str) -> messages.Message:
     return turn("user", *content, at="messages[0]")
 
 
-def told(request: messages.MessagesRequest, **options: Any) -> TranslatedRequest:
+def told(request: messages.MessagesRequest, **options: Any) -> NativeQuestion:
     return translate(request, **{"model": "sonnet", "effort": None, **options})
 
 
