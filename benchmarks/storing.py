@@ -24,7 +24,8 @@ from benchmarks.harness import (
     settle,
     upstream,
 )
-from ccproxy.api.chat.response import ChatStream, CompletionMeta
+from ccproxy.api.chat.response import CompletionMeta
+from ccproxy.api.chat.stream import ChatStream
 from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.claude.process.binary import find_claude, read_version

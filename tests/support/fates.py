@@ -13,13 +13,10 @@ from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.fates import CARRIED, Fate, Field, FieldFate, declared
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.responses.encryption import Encryptor, new_key
+from ccproxy.api.responses.input.assembly import context_of, request_of
 from ccproxy.api.responses.input.fields import ResponsesRequest
 from ccproxy.api.responses.input.item_fields import ItemFields
-from ccproxy.api.responses.input.request import (
-    context_of,
-    decode_responses,
-    request_of,
-)
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.api.responses.input.tools import ToolFields
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import MessagesRequest

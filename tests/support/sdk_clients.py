@@ -18,18 +18,18 @@ from openai.types.chat import ChatCompletionChunk
 from typing_extensions import override
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.response import ChatDocument, CompletionMeta
+from ccproxy.api.chat.stream import ChatStream
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import MessageMeta
 from ccproxy.api.messages.stream import MessageStream, ThinkingForm
 from ccproxy.api.responses.encryption import Encryptor, new_key
+from ccproxy.api.responses.input.assembly import context_of, request_of
 from ccproxy.api.responses.input.request import (
     DecodedResponsesRequest,
-    context_of,
     decode_responses,
-    request_of,
 )
 from ccproxy.api.responses.output.response import ResponseDocument
 from ccproxy.api.responses.output.stream import ResponseStream

@@ -9,7 +9,8 @@ from attrs import frozen
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.input.request import context_of, decode_responses, request_of
+from ccproxy.api.responses.input.assembly import context_of, request_of
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.claude.body.compose import Composition
 from ccproxy.core.messages import MessagesRequest
 from tests.support.composed import BETAS, OPUS, composed, upstream

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.response import ChatDocument, CompletionMeta
+from ccproxy.api.chat.stream import ChatStream
 from ccproxy.api.conversations.request import (
     decode_conversation,
     decode_metadata,

@@ -4,8 +4,9 @@ from attrs import evolve
 from klein import Klein
 
 from ccproxy.api.chat.request import ChatRequest, DecodedChatRequest, decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.response import ChatDocument, CompletionMeta
 from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
+from ccproxy.api.chat.stream import ChatStream
 from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream

@@ -322,8 +322,11 @@ def break_encoder(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     def fail(*_: object) -> bytes:
         raise RuntimeError("secret detail")
 
-    names = {"stream": "ChatStream._finish", "document": "MessageBuilder.receive"}
-    monkeypatch.setattr(f"ccproxy.api.chat.response.{names[kind]}", fail)
+    names = {
+        "stream": "stream.ChatStream._finish",
+        "document": "response.MessageBuilder.receive",
+    }
+    monkeypatch.setattr(f"ccproxy.api.chat.{names[kind]}", fail)
 
 
 @pytest.mark.parametrize("kind", ["stream", "document"])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.messages.request import decode_messages
-from ccproxy.api.responses.input.request import context_of, decode_responses, request_of
+from ccproxy.api.responses.input.assembly import context_of, request_of
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.core.errors import InvalidRequest
 from tests.support.composed import OPUS, composed
 

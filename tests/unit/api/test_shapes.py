@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.api.responses.input.request import context_of, decode_responses, request_of
+from ccproxy.api.responses.input.assembly import context_of, request_of
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.core.errors import ClientError
 from tests.support.composed import HAIKU_4_5, composed
 from tests.support.messages_requests import png

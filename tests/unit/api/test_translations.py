@@ -12,11 +12,8 @@ from hypothesis import HealthCheck, given, settings
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.input.request import (
-    context_of,
-    decode_responses,
-    request_of,
-)
+from ccproxy.api.responses.input.assembly import context_of, request_of
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.core.messages import MessagesRequest
 from tests.support import chat_requests, responses_requests
 from tests.support.bodies import CHAT, RESPONSES, Sent

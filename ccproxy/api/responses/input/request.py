@@ -1,17 +1,16 @@
 """Decodes ``POST /responses`` to a request of the Messages API. Pure.
 
-Decoding has two steps, because the conversation can be in the store. The result of
-`decode_responses` has the ids of the stored items that are needed. `request_of` builds
-the request with the whole conversation.
+The conversation can be in the store. The result has the ids of the stored items that
+are needed. `ccproxy.api.responses.input.assembly` builds the whole request.
 
 Source: ``CreateResponseBody`` in the Open Responses document, ``CreateResponse`` in
 OpenAI's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.decoding import DecodedRequest, required, sampling_fields
@@ -21,10 +20,8 @@ from ccproxy.api.common.output_schema import (
     output_config,
     output_paths,
 )
-from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.prompt_cache import cache_wish
 from ccproxy.api.common.tools import ToolTable
-from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.input.fields import (
     ConversationParam,
     ReasoningParam,
@@ -36,15 +33,11 @@ from ccproxy.api.responses.input.items import (
     INCLUDE_SOURCES,
     DecodedItem,
     decode_items,
-    has_encrypted_content,
-    input_messages,
-    kept_items,
-    resolve,
 )
 from ccproxy.api.responses.input.tools import DecodedTools, decode_tools
 from ccproxy.core.encoding import exact_decoder
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Adjustments, MessagesRequest
+from ccproxy.core.messages import MessagesRequest
 
 _SAMPLING = ("temperature", "top_p")
 _MAX_TOKENS = "max_output_tokens"
@@ -190,100 +183,6 @@ def _items(request: ResponsesRequest) -> tuple[DecodedItem, ...]:
         case given:
             items = required(given, "input")
             return decode_items([bytes(raw) for raw in items], "input")
-
-
-@frozen
-class Context:
-    """All items of a conversation.
-
-    Attributes:
-        earlier: the items before the request.
-        own: the items in the request, with references resolved.
-    """
-
-    earlier: tuple[DecodedItem, ...]
-    own: tuple[DecodedItem, ...]
-
-    @property
-    def has_encrypted_content(self) -> bool:
-        """Whether `request_of` needs an encryptor."""
-        return has_encrypted_content(self.earlier) or has_encrypted_content(self.own)
-
-
-def context_of(
-    decoded: DecodedResponsesRequest,
-    earlier: Sequence[bytes],
-    kept: Mapping[str, bytes],
-) -> Context:
-    """Join the items of a request with the stored items of its conversation.
-
-    Args:
-        decoded: the request.
-        earlier: the JSON of the items before the request.
-        kept: the JSON of the items that the request refers to, by their ids.
-
-    Raises:
-        InvalidRequest: an item that the request refers to is not stored.
-    """
-    echo = decoded.echo
-    param = "conversation" if echo.conversation_id else "previous_response_id"
-    return Context(kept_items(earlier, param), resolve(decoded.items, kept))
-
-
-@frozen(kw_only=True)
-class AssembledRequest:
-    """A request of the Messages API with the whole conversation.
-
-    Attributes:
-        ignored: the paths of items that are left out.
-        adjusted: the paths of items that are sent in another form.
-    """
-
-    request: MessagesRequest
-    ignored: tuple[str, ...]
-    adjusted: tuple[str, ...]
-
-
-def request_of(
-    decoded: DecodedResponsesRequest,
-    context: Context,
-    encryptor: Encryptor | None,
-    closing: str = "",
-    *,
-    repairs: bool = False,
-) -> AssembledRequest:
-    """Build the request of the Messages API.
-
-    Args:
-        decoded: the client's request.
-        context: all items of the conversation.
-        encryptor: may be None if no item has encrypted content.
-        closing: the text of a user message that is appended; empty: none.
-        repairs: whether calls and results that do not match are repaired.
-
-    Raises:
-        ClientError: the conversation cannot be translated to the Messages API.
-    """
-    adjustments = Adjustments()
-    items = (*context.earlier, *context.own)
-    given = input_messages(items, encryptor, decoded.tools, adjustments)
-    if closing:
-        given.append(InputMessage("input", "user", closing))
-    prompt = prompting.conversation(
-        given, "input", adjustments, first=decoded.instructions, repairs=repairs
-    )
-    return AssembledRequest(
-        request=evolve(
-            decoded.request,
-            system=prompt.system,
-            messages=prompt.messages,
-            thinking_models=prompt.thinking_models,
-            thinking_prefixes=prompt.thinking_prefixes,
-            conversation=decoded.echo.conversation_id or "",
-        ),
-        ignored=adjustments.ignored,
-        adjusted=adjustments.adjusted,
-    )
 
 
 def _reject_unsupported(request: ResponsesRequest) -> None:

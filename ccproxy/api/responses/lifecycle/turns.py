@@ -12,14 +12,13 @@ from functools import partial
 from attrs import evolve, frozen
 
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.input.request import (
+from ccproxy.api.responses.input.assembly import (
     AssembledRequest,
     Context,
-    DecodedResponsesRequest,
-    Echo,
     context_of,
     request_of,
 )
+from ccproxy.api.responses.input.request import DecodedResponsesRequest, Echo
 from ccproxy.api.responses.lifecycle.stored import (
     EncodedItems,
     documents,

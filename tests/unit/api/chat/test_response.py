@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.response import ChatDocument, CompletionMeta
+from ccproxy.api.chat.stream import ChatStream
 from ccproxy.core.blocks import Block
 from ccproxy.core.encoding import sse_frames
 from ccproxy.core.errors import (

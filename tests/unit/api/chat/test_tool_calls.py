@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from ccproxy.api.chat.request import DecodedChatRequest, decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.response import ChatDocument, CompletionMeta
+from ccproxy.api.chat.stream import ChatStream
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable

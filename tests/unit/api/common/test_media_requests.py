@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.input.request import (
-    context_of,
-    decode_responses,
-    request_of,
-)
+from ccproxy.api.responses.input.assembly import context_of, request_of
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.core.blocks import Block
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import Adjustments

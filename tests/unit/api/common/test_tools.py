@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import DecodedChatRequest, decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.response import ChatDocument, CompletionMeta
+from ccproxy.api.chat.stream import ChatStream
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.encoding import sse_frames

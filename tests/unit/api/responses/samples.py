@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.input.request import (
+from ccproxy.api.responses.input.assembly import (
     AssembledRequest,
     context_of,
-    decode_responses,
     request_of,
 )
+from ccproxy.api.responses.input.request import decode_responses
 from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.messages import Message, MessagesRequest

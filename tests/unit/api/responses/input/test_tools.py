@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccproxy.api.responses.input.assembly import context_of
 from ccproxy.api.responses.input.request import (
     DecodedResponsesRequest,
-    context_of,
     decode_responses,
 )
 from ccproxy.api.responses.lifecycle.stored import documents
