@@ -22,9 +22,10 @@ from twisted.python import usage
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.config.flags import SettingsOptions
+from ccproxy.config.flags import ProgramOptions, SettingsOptions
 from ccproxy.config.reading import read_settings
 from ccproxy.config.settings import Settings, SettingsError
+from ccproxy.server.systemd import FAILED, notify
 
 
 class ExitStatus(IntEnum):
@@ -35,18 +36,14 @@ class ExitStatus(IntEnum):
     INTERRUPTED = 130  # the status that shells report for SIGINT
 
 
-class CommandOptions(SettingsOptions):
-    """The command line of one command, and the settings made from it.
+class Command(ProgramOptions):
+    """The command line of one command.
 
     Attributes:
         program: the name of the command in error messages.
-        needs_key: whether a missing API key is an error.
-        settings: made from flags and environment variables by `parseOptions`.
     """
 
     program: ClassVar[str]
-    needs_key: ClassVar[bool] = True
-    settings: Settings
 
     @override
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -66,10 +63,6 @@ class CommandOptions(SettingsOptions):
             raise usage.UsageError(f"unexpected argument {args[0]!r}")
 
     @override
-    def postOptions(self) -> None:
-        self.settings = read_settings(self.given, os.environ, needs_key=self.needs_key)
-
-    @override
     def opt_version(self) -> NoReturn:
         """Show the version of ccproxy, and exit."""
         print(f"ccproxy {__version__}")
@@ -87,7 +80,25 @@ class CommandOptions(SettingsOptions):
         fail(self.program, message, ExitStatus.MISUSED)
 
 
+class CommandOptions(Command, SettingsOptions):
+    """The command line of a command that has the server's options, too.
+
+    Attributes:
+        needs_key: whether a missing API key is an error.
+        settings: made from flags and environment variables by `parseOptions`.
+    """
+
+    needs_key: ClassVar[bool] = True
+    settings: Settings
+
+    @override
+    def postOptions(self) -> None:
+        self.settings = read_settings(self.given, os.environ, needs_key=self.needs_key)
+
+
 def fail(program: str, message: str, status: ExitStatus) -> NoReturn:
-    """End the program with one line on stderr."""
+    """End the program with one line on stderr, and tell the service manager."""
     print(f"{program}: {message}", file=sys.stderr)
+    # Not every user can read the journal of a service.
+    notify(f"STATUS={FAILED} {message}", os.environ)
     sys.exit(status)

@@ -59,12 +59,14 @@ class Options(CommandOptions):
             "       ccproxy doctor [--ask] [--json] [options]\n"
             "       ccproxy conformance [--json] [options]\n"
             "       ccproxy ready [options]\n"
-            "       ccproxy usage [--since 7d] [--by WHAT] [--json] [options]"
+            "       ccproxy usage [--since 7d] [--by WHAT] [--json] [options]\n"
+            "       ccproxy service install | status | uninstall [options]\n"
+            "       ccproxy completion bash | zsh | fish"
         )
 
     @override
     def parseArgs(self, *args: str) -> None:
-        if args and args[0] in _COMMANDS:
+        if args and args[0] in COMMANDS:
             raise usage.UsageError(f"{args[0]!r} must come before the options")
         super().parseArgs(*args)
 
@@ -167,14 +169,19 @@ class _Application(MultiService):
         super().startService()
         # Twisted installs its handlers when the reactor starts to run.
         running_reactor().callWhenRunning(self._take_signals)
-        notify(READY, os.environ)
+        places = ", ".join(self._server.places())
+        notify(f"{READY}\nSTATUS=listens on {places}", os.environ)
 
     @override
     def stopService(self) -> "Deferred[Any]":
         self._expect_second_signal()
-        notify(STOPPING, os.environ)
+        notify(f"{STOPPING}\nSTATUS=waits for running answers", os.environ)
         stopped: Deferred[Any] = super().stopService()
-        return stopped
+        return stopped.addCallback(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        notify("STATUS=stopped", os.environ)
+        return result
 
 
 def makeService(options: Options) -> IService:  # twistd looks for this name
@@ -209,7 +216,7 @@ def main() -> None:
 
     The other commands do not use twistd.
     """
-    command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is not None:
         command(sys.argv[2:])
     # No pid file: the server runs in the foreground.
@@ -242,10 +249,24 @@ def _conformance(arguments: Sequence[str]) -> NoReturn:
     run_conformance(arguments)
 
 
-_COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {
+def _completion(arguments: Sequence[str]) -> NoReturn:
+    from ccproxy.cli.completion.command import run_completion
+
+    run_completion(arguments)
+
+
+def _service(arguments: Sequence[str]) -> NoReturn:
+    from ccproxy.cli.service.command import run_service
+
+    run_service(arguments)
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {
+    "completion": _completion,
     "conformance": _conformance,
     "doctor": _doctor,
     "ready": _ready,
+    "service": _service,
     "usage": _usage,
 }
 

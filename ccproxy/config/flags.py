@@ -1,8 +1,8 @@
-"""The command-line flags of the server's options, for all commands of ccproxy."""
+"""The command-line flags of ccproxy's commands, and those of the server's options."""
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NoReturn
 
 from twisted.python import usage
@@ -16,58 +16,47 @@ from ccproxy.config.settings import OPTIONS
 _MOST_COLUMNS = 100
 
 
-class SettingsOptions(usage.Options):
-    """Command-line parser for the flags of `OPTIONS`.
+class ProgramOptions(usage.Options):
+    """Command-line parser of one command; each flag is a method ``opt_…``.
 
-    A subclass adds its own flags as methods ``opt_…`` with a docstring.
+    The docstring of the method is the flag's help.
 
     Attributes:
-        given: the values of each flag, as typed and in order;
-            `ccproxy.config.reading.read_settings` takes them as ``flags``.
         about: what the command does.
-        metavars: for a subclass's own flags: the name of the value in ``--help``, by
-            flag.
+        metavars: the name of a flag's value in ``--help``, by flag.
+        choices: the possible values of a flag, by flag; for shells.
     """
 
     about: ClassVar[str] = ""
     metavars: ClassVar[Mapping[str, str]] = {}
-    # Whether ``--help`` explains the server's options too.
-    shows_settings: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        self.given: dict[str, list[str]] = {}
-        super().__init__()
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     @override
     def getUsage(self, width: int | None = None) -> str:
         columns = shutil.get_terminal_size().columns
         width = width or min(columns, _MOST_COLUMNS)
-        parts = ["", paragraph(self.about, width), ""]
-        if self.shows_settings:
-            parts += [paragraph(VALUES, width), ""]
-            for title, entries in groups_of(OPTIONS).items():
-                parts += [section(title, entries, width), ""]
-            parts += [section("Other options", self._own_entries(), width)]
-        else:
-            parts += [section("Options", self._own_entries(), width), ""]
-            parts += [
-                "The options of the server, see `ccproxy --help`, apply here too."
-            ]
-        return "\n".join([*parts, ""])
+        parts = ["", paragraph(self.about, width), "", *self._sections(width), ""]
+        return "\n".join(parts)
 
-    def _own_entries(self) -> list[Entry]:
-        """The flags that a subclass has added, for ``--help``."""
-        of_settings = {text.flag for option in OPTIONS for text in option.spellings}
-        own = {name.removesuffix("=") for name in self.longOpt} - of_settings
+    def _sections(self, width: int) -> Sequence[str]:
+        """What ``--help`` shows behind the introduction."""
+        return [section("Options", self.own_entries(), width)]
+
+    def own_flags(self) -> Sequence[str]:
+        """The flags of this command alone, without dashes."""
         # Every command has these two flags; they come last.
-        ordered = sorted(own, key=lambda flag: (flag in ("version", "help"), flag))
+        own = {name.removesuffix("=") for name in self.longOpt}
+        return sorted(own, key=lambda flag: (flag in ("version", "help"), flag))
+
+    def own_entries(self) -> list[Entry]:
+        """The flags of this command alone, for ``--help``."""
         return [
             Entry(f"--{flag} {self.metavars.get(flag, '')}".rstrip(), self._about(flag))
-            for flag in ordered
+            for flag in self.own_flags()
         ]
 
     def _about(self, flag: str) -> str:
-        """The help of a subclass's flag: the method's docstring, in lower case."""
+        """The help of a flag: the method's docstring, in lower case."""
         text = self.docs[flag].removesuffix(".")
         return f"{text[0].lower()}{text[1:]}"
 
@@ -76,6 +65,40 @@ class SettingsOptions(usage.Options):
         """Show this help, and exit."""
         print(self)
         sys.exit(0)
+
+
+class SettingsOptions(ProgramOptions):
+    """Command-line parser for the flags of `OPTIONS`, and those of a subclass.
+
+    Attributes:
+        given: the values of each flag, as typed and in order;
+            `ccproxy.config.reading.read_settings` takes them as ``flags``.
+    """
+
+    # Whether ``--help`` explains the server's options too.
+    shows_settings: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.given: dict[str, list[str]] = {}
+        super().__init__()
+
+    @override
+    def _sections(self, width: int) -> Sequence[str]:
+        if not self.shows_settings:
+            return [
+                *super()._sections(width),
+                "",
+                "The options of the server, see `ccproxy --help`, apply here too.",
+            ]
+        parts = [paragraph(VALUES, width), ""]
+        for title, entries in groups_of(OPTIONS).items():
+            parts += [section(title, entries, width), ""]
+        return [*parts, section("Other options", self.own_entries(), width)]
+
+    @override
+    def own_flags(self) -> Sequence[str]:
+        of_settings = {text.flag for option in OPTIONS for text in option.spellings}
+        return [flag for flag in super().own_flags() if flag not in of_settings]
 
 
 def _collector(option: Option, flag: str) -> Callable[..., None]:

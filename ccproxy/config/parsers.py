@@ -153,15 +153,22 @@ def some_of(*words: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
-def choice(*choices: str) -> Callable[[str], str]:
-    """Make a parser that accepts the given words, in any case."""
+@frozen
+class Choice:
+    """A parser that accepts the given words, in any case."""
 
-    def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """The word; raises ValueError for another text."""
+        if text.lower() not in self.words:
+            raise ValueError(f"{text!r} is none of {', '.join(self.words)}")
         return text.lower()
 
-    return parse
+
+def choice(*words: str) -> Choice:
+    """Make a parser that accepts the given words, in any case."""
+    return Choice(words)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -278,7 +278,7 @@ class Server(Service):
         self._log.info(
             "ccproxy {version} listens on {places}; default model {model}",
             version=__version__,
-            places=", ".join(self._places()),
+            places=", ".join(self.places()),
             model=self._settings.model,
         )
         for endpoint in filter(is_reachable, self._settings.endpoints):
@@ -293,12 +293,13 @@ class Server(Service):
             own = self._settings.api_keys != (DEMO_KEY,)
             self._log.info(
                 _DEMO_BANNER,
-                url=self._places()[0],
+                url=self.places()[0],
                 key="$PROXY_API_KEY" if own else DEMO_KEY,
                 body=_DEMO_BODY,
             )
 
-    def _places(self) -> list[str]:
+    def places(self) -> list[str]:
+        """The base URLs of the open ports, as `base_url` makes them."""
         listen = zip(self._settings.endpoints, self.ports, strict=True)
         return [base_url(endpoint, port.getHost()) for endpoint, port in listen]
 

@@ -12,6 +12,8 @@ from twisted.logger import Logger
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
+# How the text of STATUS begins if the server could not start.
+FAILED = "failed:"
 
 _VARIABLE = "NOTIFY_SOCKET"
 _log = Logger()

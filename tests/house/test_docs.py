@@ -36,10 +36,10 @@ _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 _INNER = {
     *("claude-cli-protocol.md", "twisted-notes.md", "dependencies.md", "settings.md"),
 }
-# Of `ccproxy doctor` and `ccproxy usage`, and of every program.
-_COMMANDS = {"ask", "by", "json", "since", "help", "version"}
+# Of `ccproxy doctor`, `ccproxy usage` and `ccproxy service`, and of every program.
+_COMMANDS = {"ask", "by", "json", "since", "dry-run", "force", "help", "version"}
 # Of systemd, the bare CLI and the benchmarks.
-_OTHERS = {"user", "now", "fdname", "pty", "print", "beside", "minutes"}
+_OTHERS = {"user", "unit", "now", "fdname", "pty", "print", "beside", "minutes"}
 
 
 def name(page: Path) -> str:

@@ -66,6 +66,10 @@ PURE_NAMES = (
     ),
     "ccproxy.cli.doctor.results",
     "ccproxy.cli.usage.table",
+    *(
+        f"ccproxy.cli.service.{name}"
+        for name in ("definition", "systemd_unit", "launchd_agent")
+    ),
 )
 # Packages of routes: each has a module `routes`.
 API_GROUPS = (

@@ -50,6 +50,9 @@ def test_install_in_a_fresh_environment(tmp_path: Path, editable: bool) -> None:
         assert "--api-key" in run(str(folder / "bin" / name), "--help")
     typed = Path(where).with_name("py.typed")
     assert typed.exists()
+    if not editable:
+        data = ("share/man/man1/ccproxy.1", "share/zsh/site-functions/_ccproxy")
+        assert all((folder / path).exists() for path in data)
     # What is no module is there, too.
     page = typed.parent / "api" / "admin" / "dashboard_page"
     assert {"page.html", "app.js", "style.css", "icon.svg"} == {

@@ -55,15 +55,18 @@ async def test_ready_when_it_listens_and_stopping_when_told_to(
         CLAUDE_BIN=claude_bin,
     )
     await until(lambda: manager.heard() or server.is_over)
-    assert manager.heard() == ["READY=1"]
+    url = await server.url()
+    ready = f"READY=1\nSTATUS=listens on {url}/v1"
+    assert manager.heard() == [ready]
     # It can be asked at once.
-    assert b"\r\n\r\nok" in await get(await server.url(), "/health")
+    assert b"\r\n\r\nok" in await get(url, "/health")
     await server.stop()
-    assert manager.heard() == ["READY=1", "STOPPING=1"]
+    stopping = "STOPPING=1\nSTATUS=waits for running answers"
+    assert manager.heard() == [ready, stopping, "STATUS=stopped"]
 
 
 @ensureDeferred
-async def test_a_server_that_cannot_listen_is_never_ready(
+async def test_a_server_that_cannot_listen_says_why_and_is_never_ready(
     tmp_path: Path, manager: Manager, start: Callable[..., Running]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -72,7 +75,8 @@ async def test_a_server_that_cannot_listen_is_never_ready(
             CCPROXY, "--demo", "-p", port, NOTIFY_SOCKET=str(tmp_path / "notify")
         )
         await until(lambda: server.is_over)
-    assert manager.heard() == []
+    [message] = manager.heard()
+    assert message.startswith("STATUS=failed: cannot listen on tcp:")
 
 
 def test_abstract_socket() -> None:

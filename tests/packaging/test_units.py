@@ -358,7 +358,7 @@ def commands(section: str) -> list[str]:
 
 
 def test_commands_of_the_docs_install_the_user_service(tmp_path: Path) -> None:
-    install, start, socket, _, foreground = commands("systemd, as you")
+    install, start, socket, _, foreground = commands("systemd, by hand")
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     for block in (install, socket):
         subprocess.run(["/bin/sh", "-eu", "-c", block], cwd=ROOT, env=env, check=True)

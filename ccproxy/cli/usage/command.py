@@ -40,6 +40,7 @@ class UsageOptions(CommandOptions):
         "--database-url."
     )
     metavars: ClassVar = {"since": "DAY", "by": "WHAT"}
+    choices: ClassVar = {"by": _FIELDS}
     shows_settings = False
     needs_key = False
     since = _DEFAULT

@@ -1,0 +1,1 @@
+"""``ccproxy completion``: scripts with which shells complete the command line."""

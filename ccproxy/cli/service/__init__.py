@@ -1,0 +1,1 @@
+"""``ccproxy service``: installs, shows and removes the user's service."""
