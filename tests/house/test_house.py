@@ -105,6 +105,7 @@ ROOMS = ("core", "config", "claude", "store", "web", "api", "server", "cli")
 # The version, and what others embed: it stands for all rooms at once.
 ROOT = "ccproxy"
 CLAUDE, SERVICE = "ccproxy.claude", "ccproxy.server.service"
+RESPONSES = "ccproxy.api.responses"
 
 # Each room with what it may import, besides itself.
 BELOW = {
@@ -136,6 +137,13 @@ PARTS = {
         *("body", "installation", "pool", "process", "protocol", "schemas"),
         *("shaping", "worker", "claude"),
     },
+}
+
+# Within the package of Responses, in the same way.
+RESPONSES_PARTS = {
+    "input": {"responses"},
+    "output": {"input", "responses"},
+    "lifecycle": {"input", "output", "responses"},
 }
 
 
@@ -203,17 +211,28 @@ def test_imports_only_go_down(name: str) -> None:
     assert rooms - {own} <= BELOW[own]
 
 
-def part(name: str) -> str:
-    """The part of the claude room that a module is in; ``claude`` for the rest."""
-    inner = name.removeprefix(f"{CLAUDE}.").split(".")[0]
-    return inner if f"{CLAUDE}.{inner}" in PACKAGES else "claude"
+def part(name: str, package: str) -> str:
+    """The part of a package that a module is in; the package's name for the rest."""
+    inner = name.removeprefix(f"{package}.").split(".")[0]
+    is_part = name.startswith(f"{package}.") and f"{package}.{inner}" in PACKAGES
+    return inner if is_part else package.rpartition(".")[2]
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if part(name) in PARTS])
-def test_parts_of_the_claude_room_import_only_what_they_may(name: str) -> None:
-    own = part(name.removesuffix(".__init__"))
-    found = {part(m) for m in imported_modules(name) if m.startswith(f"{CLAUDE}.")}
-    assert found - {own} <= PARTS[own]
+@pytest.mark.parametrize(
+    ("package", "parts", "name"),
+    [
+        (package, parts, name)
+        for package, parts in ((CLAUDE, PARTS), (RESPONSES, RESPONSES_PARTS))
+        for name in MODULES
+        if part(name, package) in parts
+    ],
+)
+def test_parts_of_a_package_import_only_what_they_may(
+    package: str, parts: dict[str, set[str]], name: str
+) -> None:
+    own = part(name, package)
+    imported = [m for m in imported_modules(name) if m.startswith(f"{package}.")]
+    assert {part(m, package) for m in imported} - {own} <= parts[own]
 
 
 @pytest.mark.parametrize("name", MODULES)
