@@ -4,7 +4,9 @@ Each session has an environment of its own. Arguments behind ``--`` go to pytest
 ``nox -s unit -- -k words``.
 """
 
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,7 @@ def lowest_versions(session: nox.Session) -> None:
 
 @nox.session
 def workflows(session: nox.Session) -> None:
-    """The workflows and templates of .github, by their schemas and for safety."""
+    """Workflows, templates and compose.yaml by their schemas, and for safety."""
     session.install("check-jsonschema>=0.33", "zizmor>=1.32")
     folder = Path(".github")
     workflows = sorted(str(path) for path in folder.glob("workflows/*.yml"))
@@ -130,10 +132,45 @@ def workflows(session: nox.Session) -> None:
         ("dependabot", [str(folder / "dependabot.yml")]),
         ("github-issue-config", [str(folder / "ISSUE_TEMPLATE" / "config.yml")]),
         ("github-issue-forms", forms),
+        ("compose-spec", ["compose.yaml"]),
     ):
         schema = ("--builtin-schema", f"vendor.{kind}")
         session.run("check-jsonschema", *schema, *files)
     session.run("zizmor", "--offline", "--pedantic", str(folder))
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the committed tree twice, compare, check and describe the packages.
+
+    The packages are in ``dist``, the software bill of materials (CycloneDX) in
+    ``build``. An argument is the tag of a release: ``nox -s package -- v0.1.0``.
+    """
+    session.install("build>=1.3", "cyclonedx-bom>=7", "twine>=6.1")
+    built = Path(session.create_tmp())
+    first, second = (_build(session, built / name) for name in ("first", "second"))
+    if first != second:
+        session.error(f"two builds differ: {first} {second}")
+    shutil.rmtree("dist", ignore_errors=True)
+    shutil.copytree(built / "first" / "dist", "dist")
+    packages = sorted(str(path) for path in Path("dist").iterdir())
+    for path in packages:
+        session.log(f"{first[Path(path).name]}  {path}")
+    [wheel] = (path for path in packages if path.endswith(".whl"))
+    version = Path(wheel).name.split("-")[1]
+    if session.posargs and session.posargs != [f"v{version}"]:
+        session.error(f"the version is {version}, the tag is {session.posargs[0]}")
+    session.run("twine", "check", "--strict", *packages)
+    server = built / "server"
+    session.run("python", "-m", "venv", "--clear", str(server))
+    python = str(server / "bin" / "python")
+    wanted = f"{wheel}[claude,postgres]"
+    session.run(python, "-m", "pip", "install", "--quiet", wanted, external=True)
+    session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "pip")
+    Path("build").mkdir(exist_ok=True)
+    description = ("--output-reproducible", "--output-file", "build/sbom.cdx.json")
+    of_project = ("--pyproject", "pyproject.toml")
+    session.run("cyclonedx-py", "environment", *of_project, *description, python)
 
 
 @nox.session
@@ -143,6 +180,21 @@ def cli_matrix(session: nox.Session) -> None:
     folder = str(Path(session.create_tmp()) / "clis")
     versions = session.posargs or CLI_VERSIONS
     session.run("python", "-m", "tests.matrix", folder, *versions)
+
+
+def _build(session: nox.Session, folder: Path) -> Mapping[str, str]:
+    """Build the committed tree; returns the digest of each package by its name."""
+    shutil.rmtree(folder, ignore_errors=True)
+    source = str(folder / "source")
+    session.run("git", "clone", "--quiet", ".", source, external=True)
+    time = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
+    out = folder / "dist"
+    session.run(
+        *("python", "-m", "build", "--outdir", str(out), source),
+        env={"SOURCE_DATE_EPOCH": str(time).strip()},
+        silent=True,
+    )
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in out.iterdir()}
 
 
 def _test(session: nox.Session, paths: Sequence[str]) -> None:

@@ -13,7 +13,8 @@ from tests.support.docs import ROOT, blocks
 
 PAGES = (ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md")
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
-MATRIX_WORKFLOW = (ROOT / ".github" / "workflows" / "cli-versions.yml").read_text()
+# The workflows of the sessions that do not run for every change.
+OTHER_WORKFLOWS = {"cli_matrix": "cli-versions.yml", "package": "release.yml"}
 _TOP = {path.name for path in ROOT.iterdir()} - {".venv"}
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _VARIABLE = re.compile(r"environ\.get\(\s*\"(CCPROXY_\w+)\"")
@@ -116,9 +117,11 @@ def test_variables_are_those_of_the_tests() -> None:
 def test_the_workflow_runs_every_session() -> None:
     run = re.findall(r"nox -s ([\w ]+)", WORKFLOW)
     named = {name for names in run for name in names.split()}
-    # The pages' tests are among those of `unit`; the matrix has a workflow of its own.
-    assert named | {"docs", "cli_matrix"} == sessions()
-    assert "nox -s cli_matrix" in MATRIX_WORKFLOW
+    # The pages' tests are among those of `unit`.
+    assert named | {"docs", *OTHER_WORKFLOWS} == sessions()
+    for session, file in OTHER_WORKFLOWS.items():
+        workflow = (ROOT / ".github" / "workflows" / file).read_text()
+        assert f"nox -s {session} " in workflow
 
 
 def test_the_gate_waits_for_every_job() -> None:
