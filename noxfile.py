@@ -166,7 +166,9 @@ def package(session: nox.Session) -> None:
     python = str(server / "bin" / "python")
     wanted = f"{wheel}[claude,postgres]"
     session.run(python, "-m", "pip", "install", "--quiet", wanted, external=True)
-    session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "pip")
+    session.run(
+        python, "-m", "pip", "uninstall", "--quiet", "--yes", "pip", external=True
+    )
     Path("build").mkdir(exist_ok=True)
     description = ("--output-reproducible", "--output-file", "build/sbom.cdx.json")
     of_project = ("--pyproject", "pyproject.toml")
