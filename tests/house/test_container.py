@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from ccproxy.cli.main import _COMMANDS
+from ccproxy.cli.main import COMMANDS
 from ccproxy.config.settings import OPTIONS, Settings
 from tests.support.docs import ROOT
 
@@ -80,7 +80,7 @@ def test_health_check_is_a_command_of_ours() -> None:
     program, command = json.loads(only("HEALTHCHECK").partition("CMD ")[2])
     assert program == "ccproxy"
     assert command == "ready"
-    assert command in _COMMANDS
+    assert command in COMMANDS
 
 
 def test_image_has_no_pip_and_no_source() -> None:
