@@ -86,13 +86,13 @@ class FinalResponse:
     """The end of a response.
 
     Attributes:
-        events: the whole event stream of the response, one JSON document per line.
+        events: the JSON of each event of the response's stream.
     """
 
     status: str
     document: bytes
     output: tuple[Item, ...]
-    events: bytes
+    events: tuple[bytes, ...]
 
 
 @frozen

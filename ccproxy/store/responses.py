@@ -34,6 +34,7 @@ from ccproxy.store.schema import responses
 _ANSWERED = ("completed", "incomplete")
 _CANCELLED = "cancelled"
 _FAILED = "failed"
+_LINE_END = b"\n"
 _log = Logger()
 
 
@@ -101,7 +102,7 @@ class ResponseStore:
         return found
 
     async def events(self, identifier: str) -> bytes | None:
-        """The event stream of a finished response; None: none is stored."""
+        """The events of a finished response, as lines; None: none are stored."""
         if not is_possible_id(identifier):
             return None
         return await self._database.read(_events, identifier)
@@ -210,7 +211,7 @@ def _finish(
     ).one_or_none()
     if row is None:
         return False
-    events = zlib.compress(final.events)
+    events = zlib.compress(_LINE_END.join(final.events))
     size = row.size - len(row.document) + len(final.document) + len(events)
     size += chains.add_items(connection, row.node_id, final.output, is_output=True)
     connection.execute(

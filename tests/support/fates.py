@@ -67,8 +67,12 @@ def responses(body: Body) -> Outcome:
         call = decode_responses(json.dumps(body).encode())
         made = request_of(call, context_of(call, (), {}), ENCRYPTOR)
         # Tools are repeated as they came, so that says nothing.
-        fields = {**call.echo.fields, "tools": (), "tool_choice": None}
-        repeated = evolve(call.echo, fields=fields)
+        fields = {
+            **json.loads(b"{%b}" % call.echo.json),
+            "tools": (),
+            "tool_choice": None,
+        }
+        repeated = evolve(call.echo, json=json.dumps(fields).encode())
         return _composed(
             made.request,
             f"{call.stream} {repeated}",

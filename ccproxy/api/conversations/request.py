@@ -9,15 +9,13 @@ from collections.abc import Mapping
 import msgspec
 
 from ccproxy.api.common.decoding import decode_json
+from ccproxy.api.common.metadata import checked_metadata
 from ccproxy.api.responses.input.items import DecodedItem, decode_items
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import InvalidRequest
 
-# Limits of OpenAI's document.
+# The limit of OpenAI's document.
 _MOST_ITEMS = 20
-_MOST_METADATA = 16
-_LONGEST_KEY = 64
-_LONGEST_VALUE = 512
 
 
 class NewConversation(msgspec.Struct):
@@ -83,27 +81,6 @@ def _bounded(items: list[bytes]) -> tuple[DecodedItem, ...]:
             param="items",
         )
     return decode_items(items, "items")
-
-
-def checked_metadata(given: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Check metadata against the limits of OpenAI's document.
-
-    Raises:
-        InvalidRequest: the metadata exceed a limit.
-    """
-    metadata = given or {}
-    if len(metadata) > _MOST_METADATA:
-        raise InvalidRequest(
-            f"`metadata` may have at most {_MOST_METADATA} entries", param="metadata"
-        )
-    for key, value in metadata.items():
-        if len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE:
-            raise InvalidRequest(
-                f"`metadata`: a key may have at most {_LONGEST_KEY} characters, a "
-                f"value at most {_LONGEST_VALUE}",
-                param="metadata",
-            )
-    return metadata
 
 
 def conversation_document(

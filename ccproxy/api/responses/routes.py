@@ -89,7 +89,7 @@ class ResponsesRoutes(Routes):
         self._stored = stored
         self._settings = settings
         self._clock = services.clock
-        self._replay = ResponseReplay(stored, jobs, services.clock)
+        self._replay = ResponseReplay(stored, jobs, services.clock, services.large_work)
         self._sockets: set[WebSocket] = set()
 
     @route(_app, "/responses", methods=["POST"], operation=operations.CREATE)
@@ -186,7 +186,7 @@ class ResponsesRoutes(Routes):
             again = without_calls(summary_request(call.request))
             turn = await self._summary(context, call, again)
             usage += turn.encoder.usage
-        if turn.encoder.response["status"] != "completed":
+        if turn.encoder.response.status != "completed":
             raise ClaudeFailed(
                 "the model's summary was cut short; try again", cause=Cause.NO_SUMMARY
             )
@@ -258,7 +258,7 @@ class ResponsesRoutes(Routes):
             )
         job = self._jobs.get(name)
         if job is not None:
-            document, status = job.document, job.response["status"]
+            document, status = job.document, job.response.status
         else:
             kept = await self._kept(name)
             document, status = kept.document, kept.status
@@ -349,7 +349,7 @@ def _set_headers(
 def _shown(job: BackgroundResponse, call: DecodedResponsesRequest) -> bytes:
     return shown_response(
         job.document,
-        job.response["status"],
+        job.response.status,
         shows_encrypted=call.echo.shows_encrypted,
     )
 

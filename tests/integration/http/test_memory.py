@@ -8,6 +8,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from wsproto.events import CloseConnection
 
+from ccproxy.api.responses.input.items import MOST_ITEMS
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.core.errors import ServerFull
 from ccproxy.web.memory import MemoryBudget
@@ -88,6 +89,23 @@ async def test_stored_conversation_over_the_limit_is_not_continued(
         last = last["id"]
     error = await error_of(http, 400, input="x" * 4500, previous_response_id=last)
     assert error["param"] == "previous_response_id"
+
+
+@ensureDeferred
+async def test_conversation_with_too_many_items_is_not_continued(
+    serve: Callable[..., HTTP],
+) -> None:
+    http = serve(max_body=4 * MEGA)
+    http.backend.asked = lambda asked: asked.answer("yes")
+    many = [message("x")] * (MOST_ITEMS - 2)
+    first = await create(http, input=many)
+    second = await create(http, input="x", previous_response_id=first["id"])
+    error = await error_of(http, 400, input="x", previous_response_id=second["id"])
+    assert error["code"] == "context_length_exceeded"
+    assert error["param"] == "previous_response_id"
+    assert "15,002 items, more than 15,000" in error["message"]
+    error = await error_of(http, 400, input=[message("x")] * (MOST_ITEMS + 1))
+    assert error["param"] == "input"
 
 
 @ensureDeferred

@@ -114,7 +114,7 @@ def ending(number: int, **fields: Any) -> FinalResponse:
         "status": "completed",
         "document": b'{"status":"completed"}',
         "output": (Item(f"msg_{number}o", b'{"said":%d}' % number),),
-        "events": b"event: e\n\n" * number,
+        "events": (b"event: e\n\n" * number,),
     }
     return FinalResponse(**{**values, **fields})
 

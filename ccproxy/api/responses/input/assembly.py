@@ -54,8 +54,7 @@ def context_of(
     Raises:
         InvalidRequest: an item that the request refers to is not stored.
     """
-    echo = decoded.echo
-    param = "conversation" if echo.conversation_id else "previous_response_id"
+    param = decoded.echo.continued_param
     return Context(kept_items(earlier, param), resolve(decoded.items, kept))
 
 

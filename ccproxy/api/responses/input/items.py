@@ -57,10 +57,18 @@ from ccproxy.core.blocks import (
     tool_use_block,
 )
 from ccproxy.core.encoding import encode_json, exact_decoder
-from ccproxy.core.errors import InvalidRequest, RequestTooLarge, unsupported
+from ccproxy.core.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    RequestTooLarge,
+    unsupported,
+)
 from ccproxy.core.messages import Adjustments
 
 # The value of `include` with which a client asks for encrypted content.
+# The most items of a conversation. An item takes many objects in memory, and Python's
+# garbage collector blocks the reactor while it visits them.
+MOST_ITEMS = 15_000
 INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
 # The value of `include` with which a client asks for the pages that a search has found.
 INCLUDE_SOURCES = "web_search_call.action.sources"
@@ -129,6 +137,20 @@ class DecodedItem:
             ):
                 return identifier
         return None
+
+
+def check_number(count: int, param: str) -> None:
+    """Check the number of items of a conversation.
+
+    Raises:
+        ContextLengthExceeded: there are more than `MOST_ITEMS`.
+    """
+    if count > MOST_ITEMS:
+        raise ContextLengthExceeded(
+            f"the conversation has {count:,} items, more than {MOST_ITEMS:,}; begin a "
+            "new one, or compact it",
+            param=param,
+        )
 
 
 def decode_items(given: str | Sequence[bytes], param: str) -> tuple[DecodedItem, ...]:

@@ -8,13 +8,13 @@ OpenAI's.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import frozen
 
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.decoding import DecodedRequest, required, sampling_fields
 from ccproxy.api.common.fates import decode_request
+from ccproxy.api.common.metadata import checked_metadata
 from ccproxy.api.common.output_schema import (
     echo_format,
     output_config,
@@ -22,6 +22,7 @@ from ccproxy.api.common.output_schema import (
 )
 from ccproxy.api.common.prompt_cache import cache_wish
 from ccproxy.api.common.tools import ToolTable
+from ccproxy.api.responses.input.echo import Echo
 from ccproxy.api.responses.input.fields import (
     ConversationParam,
     ReasoningParam,
@@ -32,10 +33,11 @@ from ccproxy.api.responses.input.items import (
     INCLUDE_ENCRYPTED,
     INCLUDE_SOURCES,
     DecodedItem,
+    check_number,
     decode_items,
 )
 from ccproxy.api.responses.input.tools import DecodedTools, decode_tools
-from ccproxy.core.encoding import exact_decoder
+from ccproxy.core.encoding import encode_json, exact_decoder
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import MessagesRequest
 
@@ -45,33 +47,6 @@ _EFFORT = "reasoning.effort"
 _FORMAT = "text.format"
 
 _decoder = exact_decoder(ResponsesRequest)
-
-
-@frozen(kw_only=True)
-class Echo:
-    """The fields of a request that its response repeats.
-
-    Attributes:
-        model: the client's name of the model; after the request was prepared, the
-            resolved name.
-        effort: the client's effort; after the request was prepared, the effort that is
-            sent.
-        shows_encrypted: whether the client asks for encrypted content.
-        shows_sources: whether the client asks for the pages that a search finds.
-        fields: all other fields of the response that repeat the request, with OpenAI's
-            defaults.
-    """
-
-    model: str
-    effort: str | None
-    summary: str | None
-    store: bool
-    background: bool
-    previous_response_id: str | None
-    conversation_id: str | None
-    shows_encrypted: bool
-    shows_sources: bool
-    fields: Mapping[str, Any]
 
 
 @frozen(kw_only=True)
@@ -182,6 +157,7 @@ def _items(request: ResponsesRequest) -> tuple[DecodedItem, ...]:
             return ()
         case given:
             items = required(given, "input")
+            check_number(len(items), "input")
             return decode_items([bytes(raw) for raw in items], "input")
 
 
@@ -201,8 +177,6 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
 
 def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
     reasoning = request.reasoning or ReasoningParam()
-    text = request.text or TextParam()
-    about = {} if text.verbosity is None else {"verbosity": text.verbosity}
     conversation = request.conversation
     return Echo(
         model=request.model or "",
@@ -218,26 +192,33 @@ def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
         ),
         shows_encrypted=INCLUDE_ENCRYPTED in (request.include or ()),
         shows_sources=INCLUDE_SOURCES in (request.include or ()),
-        fields={
-            "instructions": request.instructions,
-            "tools": offered.echo,
-            "tool_choice": offered.echo_choice,
-            "truncation": request.truncation or "disabled",
-            "parallel_tool_calls": request.parallel_tool_calls is not False,
-            "text": {"format": echo_format(text.format), **about},
-            "top_p": _or(request.top_p, 1.0),
-            "presence_penalty": _or(request.presence_penalty, 0.0),
-            "frequency_penalty": _or(request.frequency_penalty, 0.0),
-            "top_logprobs": 0,
-            "temperature": _or(request.temperature, 1.0),
-            "max_output_tokens": request.max_output_tokens,
-            "max_tool_calls": request.max_tool_calls,
-            "service_tier": "default",
-            "metadata": request.metadata or {},
-            "safety_identifier": request.safety_identifier,
-            "prompt_cache_key": request.prompt_cache_key,
-        },
+        json=_echo_json(request, offered),
     )
+
+
+def _echo_json(request: ResponsesRequest, offered: DecodedTools) -> bytes:
+    text = request.text or TextParam()
+    about = {} if text.verbosity is None else {"verbosity": text.verbosity}
+    fields = {
+        "instructions": request.instructions,
+        "tools": offered.echo,
+        "tool_choice": offered.echo_choice,
+        "truncation": request.truncation or "disabled",
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "text": {"format": echo_format(text.format), **about},
+        "top_p": _or(request.top_p, 1.0),
+        "presence_penalty": _or(request.presence_penalty, 0.0),
+        "frequency_penalty": _or(request.frequency_penalty, 0.0),
+        "top_logprobs": 0,
+        "temperature": _or(request.temperature, 1.0),
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "service_tier": "default",
+        "metadata": checked_metadata(request.metadata),
+        "safety_identifier": request.safety_identifier,
+        "prompt_cache_key": request.prompt_cache_key,
+    }
+    return encode_json(fields)[1:-1]
 
 
 def _or(value: float | None, otherwise: float) -> float:

@@ -214,7 +214,7 @@ class BackgroundResponses:
     def _log_end(self, job: BackgroundResponse) -> None:
         encoder = job.turn.encoder
         error = encoder.error
-        outcome = "cancelled" if encoder.response["status"] == "cancelled" else "ok"
+        outcome = "cancelled" if encoder.response.status == "cancelled" else "ok"
         job.identity.ended(
             status=_OK if error is None else error.status,
             outcome=outcome if error is None else error.code,

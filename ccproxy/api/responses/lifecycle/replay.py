@@ -14,9 +14,10 @@ from ccproxy.api.responses.lifecycle.stored import (
     shown_response,
 )
 from ccproxy.core.encoding import WireEvent
-from ccproxy.core.errors import ServerFull, StorageFailed
+from ccproxy.core.errors import CCProxyError, ServerFull, StorageFailed
 from ccproxy.store.records import StoredResponse
 from ccproxy.store.responses import ResponseStore
+from ccproxy.web.apart import LargeWork
 from ccproxy.web.memory import HeldMemory
 
 _POLL_SECONDS = 1.0
@@ -29,14 +30,20 @@ class ResponseReplay:
         stored: has the stored responses.
         jobs: has this server's running background responses.
         clock: schedules polling.
+        large_work: processes large streams in a thread.
     """
 
     def __init__(
-        self, stored: ResponseStore, jobs: BackgroundResponses, clock: IReactorTime
+        self,
+        stored: ResponseStore,
+        jobs: BackgroundResponses,
+        clock: IReactorTime,
+        large_work: LargeWork,
     ) -> None:
         self._stored = stored
         self._jobs = jobs
         self._clock = clock
+        self._large_work = large_work
 
     async def play(
         self, request: Request, name: str, after: int, memory: HeldMemory
@@ -82,8 +89,7 @@ class ResponseReplay:
         try:
             events = await self._events(kept, after, memory)
         except (StorageFailed, ServerFull) as error:
-            shown = shown_response(kept.document, kept.status, shows_encrypted=False)
-            events = end_of_stream(shown, after, error)
+            events = await self._end(kept.document, kept.status, after, error)
         event_log.record(events)
         event_log.finish()
 
@@ -98,10 +104,25 @@ class ResponseReplay:
         if events is None:
             last = now or kept
             status = last.status if now is not None else "cancelled"
-            shown = shown_response(last.document, status, shows_encrypted=False)
-            return end_of_stream(shown, after)
+            return await self._end(last.document, status, after)
         memory.add(len(events))
-        return decode_events(events)[after + 1 :]
+        decoded = await self._large_work.run(len(events), decode_events, events)
+        return decoded[after + 1 :]
+
+    async def _end(
+        self,
+        document: bytes,
+        status: str,
+        after: int,
+        error: CCProxyError | None = None,
+    ) -> list[WireEvent]:
+        """Make the end of a stream whose events are not stored."""
+
+        def make() -> list[WireEvent]:
+            shown = shown_response(document, status, shows_encrypted=False)
+            return end_of_stream(shown, after, error)
+
+        return await self._large_work.run(len(document), make)
 
 
 def _expected(failure: Failure) -> None:

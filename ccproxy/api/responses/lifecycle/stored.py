@@ -18,7 +18,8 @@ from ccproxy.api.common.tools import text_of
 from ccproxy.api.responses.input.items import DecodedItem
 from ccproxy.api.responses.output.resource import (
     EventEncoder,
-    failed,
+    Resource,
+    failure_fields,
     without_encrypted_content,
 )
 from ccproxy.core.encoding import WireEvent, decode_json_exactly, encode_json
@@ -152,9 +153,9 @@ def _part(part: dict[str, Any], *, is_assistant: bool) -> dict[str, Any]:
     return part
 
 
-def kept_response(response: Mapping[str, Any], output: Sequence[Any]) -> bytes:
+def kept_response(response: Resource, output: Sequence[Any]) -> bytes:
     """Encode a response for the store; ``output`` has the encrypted content."""
-    return encode_json({**response, "output": output})
+    return response.changed({"output": output}).encode()
 
 
 def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> bytes:
@@ -170,7 +171,7 @@ def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> by
         # The server that ran the response stopped before it stored the end.
         response["status"] = status
         if status == "failed":
-            response = dict(failed(response, ShuttingDown(_STOPPED)))
+            response |= failure_fields(ShuttingDown(_STOPPED))
     if not shows_encrypted:
         response["output"] = [
             without_encrypted_content(item) for item in response["output"]
@@ -178,13 +179,8 @@ def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> by
     return encode_json(response)
 
 
-def encode_events(events: Sequence[WireEvent]) -> bytes:
-    """Encode a stream's events for the store, as lines of JSON."""
-    return b"\n".join([event.data for event in events])
-
-
 def decode_events(kept: bytes) -> list[WireEvent]:
-    """Decode the events of a stored stream."""
+    """Decode the events of a stored stream, which are lines of JSON."""
     return [WireEvent(_decode_kind(line).type, line) for line in kept.splitlines()]
 
 
@@ -203,11 +199,11 @@ def end_of_stream(
     events: list[WireEvent] = []
     if after < 0:
         created = {**document, "status": "in_progress", "error": None}
-        events += encoder.status_events(created, "created")
+        events += encoder.status_events([encode_json(created)], "created")
     if error is not None:
-        document = failed(document, error)
+        document = {**document, **failure_fields(error)}
     # OpenAI's document has no event for a cancelled response.
-    return [*events, *encoder.status_events(document, "failed")]
+    return [*events, *encoder.status_events([encode_json(document)], "failed")]
 
 
 def item_list(

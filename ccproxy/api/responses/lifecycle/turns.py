@@ -18,11 +18,12 @@ from ccproxy.api.responses.input.assembly import (
     context_of,
     request_of,
 )
-from ccproxy.api.responses.input.request import DecodedResponsesRequest, Echo
+from ccproxy.api.responses.input.echo import Echo
+from ccproxy.api.responses.input.items import check_number
+from ccproxy.api.responses.input.request import DecodedResponsesRequest
 from ccproxy.api.responses.lifecycle.stored import (
     EncodedItems,
     documents,
-    encode_events,
     kept_response,
 )
 from ccproxy.api.responses.output.resource import response_id
@@ -266,6 +267,7 @@ class ResponseBuilder:
                 kept = await self._store.responses.items(wanted, self._most_bytes)
         except TooLarge as error:
             raise self._too_long(error.size_bytes, echo) from None
+        check_number(len(earlier) + len(call.items), echo.continued_param)
         size_bytes = sum(len(item.document) for item in earlier)
         size_bytes += call.referenced_bytes(kept)
         if size_bytes > self._most_bytes:
@@ -285,12 +287,11 @@ class ResponseBuilder:
         return _Assembled(earlier, context, encryptor, request)
 
     def _too_long(self, size_bytes: int, echo: Echo) -> ContextLengthExceeded:
-        is_chain = echo.conversation_id is None
         return ContextLengthExceeded(
             f"the stored conversation has {size_bytes:,} bytes, more than a request "
             f"may have ({self._most_bytes:,}, see --max-body); begin a new one, or "
             "compact it",
-            param="previous_response_id" if is_chain else "conversation",
+            param=echo.continued_param,
         )
 
     async def _earlier(
@@ -340,8 +341,8 @@ class ResponseBuilder:
         echo = turn.call.echo
         return NewResponse(
             id=turn.id,
-            created_seconds=int(turn.encoder.response["created_at"]),
-            status=turn.encoder.response["status"],
+            created_seconds=int(turn.encoder.response.fields["created_at"]),
+            status=turn.encoder.response.status,
             document=turn.document,
             is_background=echo.background,
             previous_id=None
@@ -363,10 +364,10 @@ class ResponseBuilder:
             events: its whole stream.
         """
         return FinalResponse(
-            status=turn.encoder.response["status"],
+            status=turn.encoder.response.status,
             document=turn.document,
             output=turn.output,
-            events=encode_events(events),
+            events=tuple(event.data for event in events),
         )
 
     async def keep(self, turn: PreparedResponse, events: Sequence[WireEvent]) -> None:
@@ -412,6 +413,6 @@ def remembered(turn: PreparedResponse) -> PreviousResponse:
     """Make the previous response for the next request."""
     items = (*turn.earlier, *turn.input, *turn.output)
     echo = turn.call.echo
-    chain = ResponseChain(turn.encoder.response["status"], items, echo.conversation_id)
+    chain = ResponseChain(turn.encoder.response.status, items, echo.conversation_id)
     size_bytes = sum(len(item.document) for item in items)
     return PreviousResponse(turn.id, chain, echo.store, size_bytes)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from attrs import frozen
 
-from ccproxy.api.responses.input.request import Echo
+from ccproxy.api.responses.input.echo import Echo
 from ccproxy.core.encoding import TEXT, WireEvent, encode_json, halves_around_text
 from ccproxy.core.errors import (
     CCProxyError,
@@ -31,6 +31,44 @@ _INCOMPLETE: Mapping[FinishReason, str] = {
 _NO_REASONING = {"effort": None, "summary": None}
 
 
+@frozen
+class Resource:
+    """A response.
+
+    Attributes:
+        fields: its fields, except for those that repeat the request.
+        echo: the JSON of the fields that repeat the request, without braces.
+    """
+
+    fields: Mapping[str, Any]
+    echo: bytes
+
+    @property
+    def status(self) -> str:
+        """The status of the response."""
+        return str(self.fields["status"])
+
+    @property
+    def end_event(self) -> str:
+        """The name of the event that ends the response, without ``response.``."""
+        # OpenAI's document has no event for a cancelled response.
+        return self.status.replace("cancelled", "failed")
+
+    def changed(self, fields: Mapping[str, Any]) -> "Resource":
+        """The response with other values of some fields."""
+        return Resource({**self.fields, **fields}, self.echo)
+
+    @property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The JSON of the response, in pieces."""
+        # The echo can have megabytes. To encode or copy it blocks the reactor.
+        return (encode_json(self.fields)[:-1], b",", self.echo, b"}")
+
+    def encode(self) -> bytes:
+        """Encode the response."""
+        return b"".join(self.pieces)
+
+
 def resource(
     *,
     identifier: str,
@@ -39,7 +77,7 @@ def resource(
     model: str,
     output: Sequence[dict[str, Any]],
     echo: Echo,
-) -> dict[str, Any]:
+) -> Resource:
     """Make a response whose answer has not ended.
 
     Args:
@@ -52,7 +90,7 @@ def resource(
     """
     reasoning = {"effort": echo.effort, "summary": echo.summary}
     conversation = echo.conversation_id
-    return {
+    fields = {
         "id": response_id(identifier),
         "object": "response",
         "created_at": created_at,
@@ -67,9 +105,9 @@ def resource(
         "store": echo.store,
         "background": echo.background,
         "reasoning": None if reasoning == _NO_REASONING else reasoning,
-        **echo.fields,
         **({} if conversation is None else {"conversation": {"id": conversation}}),
     }
+    return Resource(fields, echo.json)
 
 
 class InputTokens(msgspec.Struct):
@@ -89,23 +127,19 @@ def status_of(end: Finished) -> str:
     return "incomplete" if end.reason in _INCOMPLETE else "completed"
 
 
-def finished(
-    response: Mapping[str, Any], end: Finished, now_seconds: int
-) -> Mapping[str, Any]:
-    """The response with the fields of its end; its status is `status_of` the end."""
+def end_fields(end: Finished, now_seconds: int) -> Mapping[str, Any]:
+    """The fields of a response that change at its end, except for its status."""
     reason = _INCOMPLETE.get(end.reason)
     return {
-        **response,
         "usage": usage_of(end.usage),
         "completed_at": now_seconds if reason is None else None,
         "incomplete_details": None if reason is None else {"reason": reason},
     }
 
 
-def failed(response: Mapping[str, Any], error: CCProxyError) -> Mapping[str, Any]:
-    """Change a response to the status ``failed``."""
+def failure_fields(error: CCProxyError) -> Mapping[str, Any]:
+    """The fields of a response that change when it fails."""
     return {
-        **response,
         "status": "failed",
         "completed_at": None,
         "incomplete_details": None,
@@ -291,13 +325,14 @@ class EventEncoder:
         self._number += 1
         return WireEvent(kind, encode_json(data))
 
-    def status_events(
-        self, response: Mapping[str, Any], *kinds: str
-    ) -> list[WireEvent]:
-        """Encode events that have the response as it is now."""
-        # Encoded once: instructions and tools in a response can have megabytes.
-        encoded = msgspec.Raw(encode_json(response))
-        return [self.event(f"response.{kind}", response=encoded) for kind in kinds]
+    def status_events(self, response: Sequence[bytes], *kinds: str) -> list[WireEvent]:
+        """Encode events that have the response: its `Resource.pieces`."""
+        return [self._status_event(f"response.{kind}", response) for kind in kinds]
+
+    def _status_event(self, kind: str, response: Sequence[bytes]) -> WireEvent:
+        around = self.event(kind, response=TEXT).data
+        head, _, tail = around.partition(bytes(TEXT))
+        return WireEvent(kind, b"".join((head, *response, tail)))
 
     def error(self, error: CCProxyError) -> WireEvent:
         """Encode an error: flat, because some clients read the reason only here."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.blocks import Text, Thinking, ToolUse
-from ccproxy.core.encoding import WireEvent, encode_json
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBuilder
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -47,7 +47,7 @@ class ResponseDocument(AnswerCollector):
 
     def encode(self) -> bytes:
         """Encode the response. The answer must have ended without error."""
-        return encode_json(self._stream.response)
+        return self._stream.response.encode()
 
 
 def _events(message: MessageBuilder, end: Finished) -> Iterator[Event]:

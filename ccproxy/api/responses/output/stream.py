@@ -30,7 +30,7 @@ from typing import Any
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable, agent_line, searched
 from ccproxy.api.responses.encryption import Encryptor, encrypted_field
-from ccproxy.api.responses.input.request import Echo
+from ccproxy.api.responses.input.echo import Echo
 from ccproxy.api.responses.output.annotations import Annotations
 from ccproxy.api.responses.output.resource import (
     MESSAGE,
@@ -38,8 +38,9 @@ from ccproxy.api.responses.output.resource import (
     REFUSAL,
     EventEncoder,
     OutputPart,
-    failed,
-    finished,
+    Resource,
+    end_fields,
+    failure_fields,
     resource,
     search_item,
     status_of,
@@ -123,17 +124,16 @@ class ResponseStream:
         self._was_queued = False
         self._replay = RestartFilter()
         self._encoder = EventEncoder()
-        self._end_number = 0
+        self._end_number = self._call_index = 0
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._call: OpenCall | None = None
-        self._call_index = 0
         self._searches = Searches(self._encoder, shows_sources=echo.shows_sources)
         self._annotations = Annotations(self._encoder)
         self.error: CCProxyError | None = None
         self.has_error_event = True
         self.model, self.usage = "", Usage()
-        self.response: Mapping[str, Any] = self._snapshot("queued")
+        self.response = self._snapshot("queued")
 
     @property
     def is_over(self) -> bool:
@@ -148,7 +148,7 @@ class ResponseStream:
     def queue(self) -> Sequence[WireEvent]:
         """Encode ``created`` and ``queued``. Call it before all other methods."""
         self._was_queued = True
-        return self._encoder.status_events(self.response, "created", "queued")
+        return self._encoder.status_events(self.response.pieces, "created", "queued")
 
     @property
     def encoders(self) -> Sequence[Encode]:
@@ -214,25 +214,25 @@ class ResponseStream:
         self._encoder.go_back(self._end_number)
         if error is not None:
             self.error = error
-            self.response = failed(self.response, error)
-        # OpenAI's document has no event for a cancelled response.
-        kind = str(self.response["status"]).replace("cancelled", "failed")
+            self.response = self.response.changed(failure_fields(error))
+        kind = self.response.end_event
         shown = self.error if self.has_error_event else None
         told = [] if shown is None else [self._encoder.error(shown)]
-        return [*told, *self._encoder.status_events(self.response, kind)]
+        return [*told, *self._encoder.status_events(self.response.pieces, kind)]
 
-    def _enter(self, phase: _Phase) -> Sequence[WireEvent]:
+    def _enter(self, phase: _Phase) -> list[WireEvent]:
         if phase is self._phase:
-            return ()
+            return []
         wire = self._begin() if self._phase is _Phase.BEFORE else []
         wire += self._close("completed")
         self._phase = phase
-        return [*wire, *self._open()] if phase in _PARTS else wire
+        return wire + self._open() if phase in _PARTS else wire
 
     def _begin(self) -> list[WireEvent]:
         self.response = self._snapshot("in_progress")
         created = () if self._was_queued else ("created",)
-        return self._encoder.status_events(self.response, *created, "in_progress")
+        pieces = self.response.pieces
+        return self._encoder.status_events(pieces, *created, "in_progress")
 
     def _open(self) -> list[WireEvent]:
         part = _PARTS[self._phase]
@@ -254,25 +254,24 @@ class ResponseStream:
     def _started(self, block: Block, index: int) -> list[WireEvent]:
         match block.value:
             case RedactedThinking(data):
-                wire = [*self._enter(_Phase.BETWEEN)]
-                return wire + self._whole_reasoning({"data": data})
+                secret = {"data": data}
+                return self._enter(_Phase.BETWEEN) + self._whole_reasoning(secret)
             case Thinking() if self._phase is _Phase.REASONING:
                 # A block before this one has had no signature.
-                return [*self._enter(_Phase.BETWEEN)]
+                return self._enter(_Phase.BETWEEN)
             case ToolUse() as call:
-                wire = [*self._enter(_Phase.BETWEEN)]
                 self._call_index = index
-                return wire + self._open_call(call)
+                return self._enter(_Phase.BETWEEN) + self._open_call(call)
             case Opaque():
                 return self._server_tool(block, index)
             case _ if self._phase is _Phase.CALL:
                 # The call is whole, even if the answer is cut off later.
-                return [*self._enter(_Phase.BETWEEN)]
+                return self._enter(_Phase.BETWEEN)
         return []
 
     def _server_tool(self, block: Block, index: int) -> list[WireEvent]:
         """Encode a call of the provider's web search, or its result."""
-        wire = [*self._enter(_Phase.BETWEEN)] if self._call is not None else []
+        wire = self._enter(_Phase.BETWEEN) if self._call is not None else []
         if self._searches.begin(block, index) and self._phase is not _Phase.SEARCH:
             return [*wire, *self._enter(_Phase.BETWEEN), *self._open_search()]
         self._searches.take_result(block)
@@ -338,8 +337,8 @@ class ResponseStream:
         if self._phase is _Phase.REASONING:
             return self._close("completed", {"signature": signature})
         # The block has no text, because the provider does not show it.
-        wire = [*self._enter(_Phase.BETWEEN)]
-        return wire + self._whole_reasoning({"thinking": "", "signature": signature})
+        secret = {"thinking": "", "signature": signature}
+        return self._enter(_Phase.BETWEEN) + self._whole_reasoning(secret)
 
     def _agent_tool(self, use: AgentToolUsed) -> list[WireEvent]:
         """Encode a call of Claude Code's own tool as an item."""
@@ -383,7 +382,8 @@ class ResponseStream:
         wire = self._refuse(end.refusal) if end.refusal else []
         wire += self._end(status)
         self.usage = end.usage
-        self.response = finished(self._snapshot(status), end, int(self._wall_seconds()))
+        at_end = end_fields(end, int(self._wall_seconds()))
+        self.response = self._snapshot(status).changed(at_end)
         return wire
 
     def _refuse(self, words: str) -> list[WireEvent]:
@@ -397,7 +397,7 @@ class ResponseStream:
     def _fail(self, error: CCProxyError) -> list[WireEvent]:
         self.error = error
         wire = self._end("incomplete")
-        self.response = failed(self._snapshot("failed"), error)
+        self.response = self._snapshot("failed").changed(failure_fields(error))
         return wire
 
     def _item_id(self, prefix: str) -> str:
@@ -409,7 +409,7 @@ class ResponseStream:
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
         return item if self._echo.shows_encrypted else without_encrypted_content(item)
 
-    def _snapshot(self, status: str) -> Mapping[str, Any]:
+    def _snapshot(self, status: str) -> Resource:
         return resource(
             identifier=self._identifier,
             created_at=self._created_at,

@@ -160,6 +160,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"max_output_tokens": 0}, "max_output_tokens", "invalid_request"),
     ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_request"),
     ({"temperature": "hot"}, "temperature", "invalid_request"),
+    ({"metadata": {f"k{n}": "" for n in range(17)}}, "metadata", "invalid_request"),
+    ({"metadata": {"k": "v" * 513}}, "metadata", "invalid_request"),
 ]
 
 

@@ -16,7 +16,6 @@ from ccproxy.api.responses.input.request import (
 from ccproxy.api.responses.lifecycle.stored import documents
 from ccproxy.api.responses.output.stream import ResponseStream
 from ccproxy.core.blocks import SearchCopy, is_blank
-from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import Message, ToolChoice, WebSearch
 from ccproxy.core.stream import (
@@ -233,9 +232,9 @@ def test_choice_narrows_and_demands(
     assert (chosen is not None and chosen.must_call) is must_call
     # A choice of none keeps the tools, for the prompt cache.
     assert (chosen is not None and chosen.type == "none") is (choice == "none")
-    assert call.echo.fields["tool_choice"] == echo
+    assert json.loads(b"{%b}" % call.echo.json)["tool_choice"] == echo
     response = ResponseStream("abc", call.echo, lambda: 1.0).response
-    assert response_errors(json.loads(encode_json(response))) == []
+    assert response_errors(json.loads(response.encode())) == []
 
 
 # Answers
