@@ -40,6 +40,11 @@ _INNER = {
 _COMMANDS = {"ask", "by", "json", "since", "dry-run", "force", "help", "version"}
 # Of systemd, the bare CLI and the benchmarks.
 _OTHERS = {"user", "unit", "now", "fdname", "pty", "print", "beside", "minutes"}
+# Of uv, pip, podman and gh.
+_INSTALLERS = {
+    *("from", "upgrade", "rm", "init", "read-only", "tmpfs", "cap-drop", "name"),
+    *("security-opt", "stop-timeout", "entrypoint", "userns", "format", "repo"),
+}
 
 
 def name(page: Path) -> str:
@@ -131,7 +136,7 @@ def test_named_options_exist() -> None:
     pages = [page for page in (README, *DOCS.glob("*.md")) if page.name not in _INNER]
     named = {(name(p), flag) for p in pages for flag in _FLAG.findall(p.read_text())}
     assert len(named) > 40
-    known = {option.flag for option in OPTIONS} | _COMMANDS | _OTHERS
+    known = {option.flag for option in OPTIONS} | _COMMANDS | _OTHERS | _INSTALLERS
     assert [(page, flag) for page, flag in sorted(named) if flag not in known] == []
 
 
