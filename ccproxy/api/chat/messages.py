@@ -25,7 +25,7 @@ from msgspec import Raw
 
 from ccproxy.api.chat.reasoning import thinking_of
 from ccproxy.api.chat.tools import LegacyFunctionCalls
-from ccproxy.api.common.content import ContentPart
+from ccproxy.api.common.content import ContentPart, as_users_results
 from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.fates import ignored, name_unread, name_unused
@@ -185,12 +185,12 @@ class MessageReader:
         used = ("role", "type", *_USED.get(message.role, _TOLD))
         name_unused(message, used, self._adjustments, at)
         if message.role in ("tool", "function"):
+            called, is_error = self._result_of(message, at), message.is_error or False
+            parts = as_users_results(message.content, called, is_error=is_error)
+            if parts is not None:
+                return InputMessage(at, "user", parts)
             return InputMessage(
-                at,
-                "tool",
-                message.content,
-                result_of=self._result_of(message, at),
-                is_error=message.is_error or False,
+                at, "tool", message.content, result_of=called, is_error=is_error
             )
         if message.reasoning_content and not message.reasoning_details:
             # `reasoning_content` has no signature, and the provider refuses thinking

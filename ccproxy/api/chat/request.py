@@ -19,6 +19,7 @@ from ccproxy.api.chat.tools import (
     decode_tools,
 )
 from ccproxy.api.common import prompt as prompting
+from ccproxy.api.common.alternatives import all_given, first_given
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.decoding import DecodedRequest, sampling_fields
 from ccproxy.api.common.fates import (
@@ -45,6 +46,8 @@ from ccproxy.core.messages import Adjustments, MessagesRequest
 _MOST_CHOICES = 128
 
 _NO_RESPONSES = "send all messages, or use `/v1/responses`"
+# The names of the limit of the answer's tokens; the first one that is given counts.
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _SEARCH = "web_search_options"
 # The Messages API has these fields, but some of its models refuse them.
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -164,10 +167,21 @@ def decode_chat(body: bytes, *, repairs: bool = False) -> DecodedChatRequest:
     param, messages = _messages(given, reader, adjustments)
     told = [*_instructions(given), *messages]
     prompt = prompting.conversation(told, param, adjustments, repairs=repairs)
-    given_effort, effort_param = _effort(given, adjustments)
+    other_effort = given.reasoning.effort if given.reasoning else None
+    given_effort, effort_param = first_given(
+        {"reasoning_effort": given.reasoning_effort, "reasoning.effort": other_effort},
+        adjustments,
+    )
     effort = prompting.effort(given_effort, effort_param, adjustments)
-    form, form_param = _form(given, adjustments)
-    limit, limit_param = _max_tokens(given, adjustments)
+    other_form = given.text.format if given.text else None
+    form, form_param = first_given(
+        {"response_format": given.response_format, "text.format": other_form},
+        adjustments,
+    )
+    limit, limit_param = first_given(
+        {name: getattr(given, name) for name in _LIMITS}, adjustments
+    )
+    stops = all_given({"stop": given.stop, "stop_sequences": given.stop_sequences})
     cache = cache_wish(
         given.prompt_cache_options, given.prompt_cache_retention, adjustments
     )
@@ -179,8 +193,8 @@ def decode_chat(body: bytes, *, repairs: bool = False) -> DecodedChatRequest:
             messages=prompt.messages,
             thinking_models=prompt.thinking_models,
             thinking_prefixes=prompt.thinking_prefixes,
-            max_tokens=limit,
-            stop_sequences=_stop(given, adjustments),
+            max_tokens=prompting.positive(limit, limit_param),
+            stop_sequences=prompting.stops(stops, adjustments),
             tools=tools.tools,
             tool_choice=tools.choice,
             output_config=output_config(form, form_param, adjustments, effort),
@@ -261,52 +275,6 @@ def _instructions(request: ChatRequest) -> list[InputMessage]:
         for name, content in given.items()
         if content
     ]
-
-
-def _effort(request: ChatRequest, adjustments: Adjustments) -> tuple[str | None, str]:
-    """The effort, and the path that sets it."""
-    other = request.reasoning.effort if request.reasoning else None
-    if request.reasoning_effort is None and other is not None:
-        return other, "reasoning.effort"
-    if other not in (None, request.reasoning_effort):
-        adjustments.ignore("reasoning.effort")
-    return request.reasoning_effort, "reasoning_effort"
-
-
-def _form(
-    request: ChatRequest, adjustments: Adjustments
-) -> tuple[ResponseFormat | None, str]:
-    """The format of the answer, and the path that sets it."""
-    other = request.text.format if request.text else None
-    if request.response_format is None and other is not None:
-        return other, "text.format"
-    if other is not None:
-        adjustments.ignore("text.format")
-    return request.response_format, "response_format"
-
-
-def _max_tokens(
-    request: ChatRequest, adjustments: Adjustments
-) -> tuple[int | None, str]:
-    """The limit of the answer's tokens, and the name of the field that sets it."""
-    names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-    given = {n: v for n in names if (v := getattr(request, n)) is not None}
-    if not given:
-        return None, "max_tokens"
-    param, *others = given
-    adjustments.ignore(*(n for n in others if given[n] != given[param]))
-    return prompting.positive(given[param], param), param
-
-
-def _stop(request: ChatRequest, adjustments: Adjustments) -> tuple[str, ...]:
-    named: dict[str, str] = {}
-    for name in ("stop", "stop_sequences"):
-        given: str | list[str] | None = getattr(request, name)
-        if isinstance(given, str):
-            named[name] = given
-        else:
-            named |= {f"{name}[{n}]": text for n, text in enumerate(given or ())}
-    return prompting.stops(named, adjustments)
 
 
 def _choices(n: int | None) -> int:

@@ -41,12 +41,13 @@ from ccproxy.core.messages import Adjustments
 
 # The roles of messages in OpenAI's APIs.
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
+RESULT = "tool_result"
 # Blocks of the Messages API, and the role whose messages may have them.
 _NATIVE_PARTS: Mapping[str, str] = {
     "tool_use": ASSISTANT,
     "thinking": ASSISTANT,
     "redacted_thinking": ASSISTANT,
-    "tool_result": USER,
+    RESULT: USER,
     "image": USER,
     "document": USER,
 }
@@ -151,6 +152,35 @@ def content_blocks(
                 else:
                     blocks.append(_block(part, where, role, adjustments))
             return _sound(blocks, adjustments)
+
+
+def as_users_results(
+    content: str | list[ContentPart] | None, called: str | None, *, is_error: bool
+) -> list[ContentPart] | None:
+    """The content of a ``tool`` message that has results as the Messages API has them.
+
+    There, results are parts of a message of the user.
+
+    Args:
+        content: the message's content.
+        called: the message's id of a call, for results without an id.
+        is_error: whether the message says that the call failed.
+
+    Returns:
+        The parts; None if the message has no such part.
+    """
+    if not isinstance(content, list) or all(p.type != RESULT for p in content):
+        return None
+    parts = []
+    for part in content:
+        if part.type == RESULT:
+            about = {
+                "tool_use_id": called if part.tool_use_id is None else part.tool_use_id,
+                "is_error": is_error or part.is_error,
+            }
+            part = msgspec.structs.replace(part, **about)
+        parts.append(part)
+    return parts
 
 
 def is_foreign_thinking(block: Block) -> bool:

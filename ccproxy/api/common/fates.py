@@ -42,6 +42,8 @@ NO_OBFUSCATION = "events have no padding"
 OTHER_CACHE = "the provider's prompt cache has no keys"
 
 _EXTRA = "fate"
+# Stands for an empty name of a field in a path.
+_NO_NAME = '""'
 _T = TypeVar("_T", bound=msgspec.Struct)
 _NOTHING_RAW = (b"null", b"false", b'""', b"[]", b"{}")
 _NOTHING = None | list[None] | dict[str, None]
@@ -209,7 +211,7 @@ def _unread(
         field = fields.get(name)
         if field is None:
             if not asks_nothing(inner):
-                yield start + name, CARRIED
+                yield start + (name or _NO_NAME), CARRIED
         elif field.is_unread:
             # 0 asks for nothing in fields such as ``top_logprobs``. In an ignored
             # field, such as ``seed``, it is a value.

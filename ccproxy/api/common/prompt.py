@@ -203,7 +203,9 @@ def _message(message: InputMessage, adjustments: Adjustments) -> Message | None:
             return Message(USER, (_result(message, adjustments),), message.at)
         case role:
             content = _content(message, role, adjustments)
-            if not content and message.content == []:
+            # Some clients keep an empty answer as a message without content.
+            is_absent = message.content is None and role != ASSISTANT
+            if not content and (is_absent or message.content == []):
                 adjustments.ignore(message.content_at)
             return Message(role, content, message.at) if content else None
 
@@ -270,6 +272,8 @@ def _result(message: InputMessage, adjustments: Adjustments) -> Block:
 def _system_text(message: InputMessage, adjustments: Adjustments) -> str:
     """The text of a message that becomes a part of the system prompt."""
     texts: list[str] = []
+    if message.content in (None, []):
+        adjustments.ignore(message.content_at)
     for block in content_blocks(
         message.content, SYSTEM, message.content_at, adjustments
     ):

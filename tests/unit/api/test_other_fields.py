@@ -38,6 +38,12 @@ def items(*given: Any) -> dict[str, Any]:
 
 IN_CHAT: list[tuple[dict[str, Any], set[str]]] = [
     (chat(input="x"), {"input"}),
+    (chat(**{"": 1}), {'""'}),
+    (chat({**HI, "": 1}), {'messages[0].""'}),
+    (chat({"role": "user", "content": None}, HI), {"messages[0].content"}),
+    (chat({"role": "user"}, HI), {"messages[0].content"}),
+    (chat({"role": "system", "content": None}, HI), {"messages[0].content"}),
+    (chat(HI, {"role": "assistant", "content": None}), set()),
     (chat(tools=[NESTED], function_call="none"), {"function_call"}),
     (chat(functions=[LOOK], tool_choice="required"), {"tool_choice"}),
     (chat(functions=[LOOK], parallel_tool_calls=True), {"parallel_tool_calls"}),

@@ -201,6 +201,22 @@ PARTS: Mapping[str, tuple[Sequence[JSON], Sequence[tuple[str, Any]]]] = {
     ),
     "tool_use": ([HI, said(USE), asks(RESULT)], USED_AND_ANSWERED),
     "tool_use-and-message": ([HI, said(USE), ASKED], USED_AND_ANSWERED),
+    "tool_result-in-tool-message": (
+        [HI, said(USE), {"role": "tool", "tool_call_id": "t1", "content": [RESULT]}],
+        USED_AND_ANSWERED,
+    ),
+    "tool_result-without-id-in-tool-message": (
+        [
+            HI,
+            said(USE),
+            {**ASKED, "content": [{"type": "tool_result", "content": "x"}]},
+        ],
+        USED_AND_ANSWERED,
+    ),
+    "tool_result-alone-in-tool-message": (
+        [HI, said(USE), {"role": "tool", "content": [RESULT]}],
+        USED_AND_ANSWERED,
+    ),
     "tool_calls": (
         [HI, {"role": "assistant", "content": None, "tool_calls": [CALL]}, ASKED],
         USED_AND_ANSWERED,
@@ -297,3 +313,53 @@ def test_a_chat_completion_does_not_continue_a_response(name: str) -> None:
     with pytest.raises(ClientError) as caught:
         sent("chat", {"input": [HI], name: "resp_1"})
     assert caught.value.param == name
+
+
+def test_the_body_of_a_chat_completion_is_answered_as_a_response() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "f", "schema": SCHEMA}}
+    called = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    chat = {
+        "messages": [HI, called, ASKED],
+        "tools": [NESTED],
+        "max_tokens": 50,
+        "reasoning_effort": "high",
+        "response_format": form,
+        "stop": ["END"],
+    }
+    assert sent("responses", chat) == sent("chat", chat)
+    usual = {
+        "input": [HI, ITEM, OUTPUT],
+        "tools": [FLAT],
+        "max_output_tokens": 50,
+        "reasoning": {"effort": "high"},
+        "text": {"format": {"type": "json_schema", "name": "f", "schema": SCHEMA}},
+        "stop": "END",
+    }
+    assert sent("responses", chat)[0] == sent("responses", usual)[0]
+
+
+def test_a_response_repeats_what_the_fields_of_a_chat_completion_say() -> None:
+    chat = {"messages": [HI], "max_tokens": 50, "reasoning_effort": "high"}
+    form = {"response_format": {"type": "json_object"}}
+    echo = decode_responses(json.dumps({**chat, **form}).encode()).echo
+    repeated = json.loads(b"{" + echo.json + b"}")
+    assert (echo.effort, repeated["max_output_tokens"]) == ("high", 50)
+    assert repeated["text"] == {"format": {"type": "json_object"}}
+
+
+def test_the_fields_of_the_api_itself_count() -> None:
+    body, named = sent(
+        "responses",
+        {"input": "a", "messages": [HI], "max_output_tokens": 9, "max_tokens": 8},
+    )
+    assert (turns(body), body["max_tokens"]) == ([("user", "a")], 9)
+    assert named == ["max_tokens", "messages"]
+
+
+def test_an_error_names_the_field_that_the_client_has_sent() -> None:
+    with pytest.raises(ClientError) as caught:
+        sent("responses", {"messages": [HI, ITEM, HI]})
+    assert "`messages" in caught.value.message
+    with pytest.raises(ClientError) as caught:
+        sent("responses", {})
+    assert caught.value.param == "input"

@@ -97,8 +97,9 @@ def request_of(
     given = input_messages(items, encryptor, decoded.tools, adjustments)
     if closing:
         given.append(InputMessage("input", "user", closing))
+    param = decoded.request.paths["messages"]
     prompt = prompting.conversation(
-        given, "input", adjustments, first=decoded.instructions, repairs=repairs
+        given, param, adjustments, first=decoded.instructions, repairs=repairs
     )
     return AssembledRequest(
         request=evolve(

@@ -91,4 +91,11 @@ class ResponsesRequest(msgspec.Struct):
     background_options: Annotated[object, ignored("answers are made at once")] = None
     image: Annotated[object, ignored("the provider scales images itself")] = None
     prompt: Annotated[object, refused("prompt templates are OpenAI's own")] = None
+    # Fields of chat completions, which some clients send here.
+    messages: list[msgspec.Raw] | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    reasoning_effort: str | None = None
+    response_format: ResponseFormat | None = None
+    stop: str | list[str] | None = None
     top_logprobs: Annotated[int | None, left_out(NO_LOGPROBS)] = None

@@ -32,7 +32,7 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.api.common.content import ContentPart
+from ccproxy.api.common.content import ContentPart, as_users_results
 from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.fates import name_unread, name_unused
@@ -337,6 +337,9 @@ class _Reader:
         if role == "tool":
             own = fields.tool_call_id
             called = fields.call_id if own is None else own
+            parts = as_users_results(fields.content, called or NO_ID, is_error=False)
+            if parts is not None:
+                return InputMessage(at, "user", parts, field=field)
             return InputMessage(at, role, fields.content, result_of=called, field=field)
         calls = tuple(
             decode_call(call, f"{at}.tool_calls[{n}]", self.tools, self.adjustments)

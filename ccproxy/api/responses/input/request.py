@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from ccproxy.api.common import prompt as prompting
+from ccproxy.api.common.alternatives import all_given, first_given
 from ccproxy.api.common.decoding import DecodedRequest, required, sampling_fields
 from ccproxy.api.common.fates import decode_request
 from ccproxy.api.common.metadata import checked_metadata
 from ccproxy.api.common.output_schema import (
+    ResponseFormat,
     echo_format,
     output_config,
     output_paths,
@@ -39,12 +41,11 @@ from ccproxy.api.responses.input.items import (
 from ccproxy.api.responses.input.tools import DecodedTools, decode_tools
 from ccproxy.core.encoding import encode_json, exact_decoder
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.messages import Adjustments, MessagesRequest
 
 _SAMPLING = ("temperature", "top_p")
-_MAX_TOKENS = "max_output_tokens"
-_EFFORT = "reasoning.effort"
-_FORMAT = "text.format"
+# The names of the limit of the answer's tokens; the first one that is given counts.
+_LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 _decoder = exact_decoder(ResponsesRequest)
 
@@ -108,23 +109,37 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     cache = cache_wish(
         request.prompt_cache_options, request.prompt_cache_retention, adjustments
     )
-    effort = request.reasoning.effort if request.reasoning else None
-    form = request.text.format if request.text else None
-    paths = output_paths(form, _FORMAT, _EFFORT)
+    own_effort = request.reasoning.effort if request.reasoning else None
+    effort, effort_param = first_given(
+        {"reasoning.effort": own_effort, "reasoning_effort": request.reasoning_effort},
+        adjustments,
+    )
+    own_form = request.text.format if request.text else None
+    form, form_param = first_given(
+        {"text.format": own_form, "response_format": request.response_format},
+        adjustments,
+    )
+    limit, limit_param = first_given(
+        {name: getattr(request, name) for name in _LIMITS}, adjustments
+    )
+    items, items_param = _items(request, adjustments)
     return DecodedResponsesRequest(
-        items=_items(request),
+        items=items,
         request=MessagesRequest(
             size_bytes=len(body),
             messages=(),
             model=request.model or "",
-            max_tokens=prompting.positive(request.max_output_tokens, _MAX_TOKENS),
+            max_tokens=prompting.positive(limit, limit_param),
+            stop_sequences=prompting.stops(
+                all_given({"stop": request.stop}), adjustments
+            ),
             tools=offered.tools,
             tool_choice=offered.choice,
             output_config=output_config(
                 form,
-                _FORMAT,
+                form_param,
                 adjustments,
-                prompting.effort(effort, _EFFORT, adjustments),
+                prompting.effort(effort, effort_param, adjustments),
             ),
             extra=sampling,
             web_searches=adjustments.web_searches,
@@ -132,33 +147,41 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
             may_be_kept=request.store is not False,
             cache=cache,
             paths={
-                "messages": "input",
-                "max_tokens": _MAX_TOKENS,
+                "messages": items_param,
+                "max_tokens": limit_param,
+                "stop_sequences": "stop",
                 "system": "instructions"
                 if request.instructions
-                else "input[0].content",
-                **paths,
+                else f"{items_param}[0].content",
+                **output_paths(form, form_param, effort_param),
             },
         ),
         tools=offered.table,
         instructions=request.instructions or "",
         stream=request.stream or False,
-        echo=_echo(request, offered),
+        echo=_echo(request, offered, form, limit, effort),
         ignored=adjustments.ignored,
         adjusted=adjustments.adjusted,
     )
 
 
-def _items(request: ResponsesRequest) -> tuple[DecodedItem, ...]:
-    match request.input:
-        case str(text):
-            return decode_items(text, "input")
-        case None if request.previous_response_id or request.conversation:
-            return ()
-        case given:
-            items = required(given, "input")
-            check_number(len(items), "input")
-            return decode_items([bytes(raw) for raw in items], "input")
+def _items(
+    request: ResponsesRequest, adjustments: Adjustments
+) -> tuple[tuple[DecodedItem, ...], str]:
+    """The items, and the name of the field with the items."""
+    param = "input"
+    given = request.input
+    if given is None and request.messages is not None:
+        given, param = request.messages, "messages"
+    elif request.messages is not None:
+        adjustments.ignore("messages")
+    if isinstance(given, str):
+        return decode_items(given, param), param
+    if given is None and (request.previous_response_id or request.conversation):
+        return (), param
+    items = required(given, param)
+    check_number(len(items), param)
+    return decode_items([bytes(raw) for raw in items], param), param
 
 
 def _reject_unsupported(request: ResponsesRequest) -> None:
@@ -175,12 +198,18 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
         )
 
 
-def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
+def _echo(
+    request: ResponsesRequest,
+    offered: DecodedTools,
+    form: ResponseFormat | None,
+    limit: int | None,
+    effort: str | None,
+) -> Echo:
     reasoning = request.reasoning or ReasoningParam()
     conversation = request.conversation
     return Echo(
         model=request.model or "",
-        effort=reasoning.effort,
+        effort=effort,
         summary=reasoning.summary,
         store=request.store is not False,
         background=request.background or False,
@@ -192,11 +221,16 @@ def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
         ),
         shows_encrypted=INCLUDE_ENCRYPTED in (request.include or ()),
         shows_sources=INCLUDE_SOURCES in (request.include or ()),
-        json=_echo_json(request, offered),
+        json=_echo_json(request, offered, form, limit),
     )
 
 
-def _echo_json(request: ResponsesRequest, offered: DecodedTools) -> bytes:
+def _echo_json(
+    request: ResponsesRequest,
+    offered: DecodedTools,
+    form: ResponseFormat | None,
+    limit: int | None,
+) -> bytes:
     text = request.text or TextParam()
     about = {} if text.verbosity is None else {"verbosity": text.verbosity}
     fields = {
@@ -205,13 +239,13 @@ def _echo_json(request: ResponsesRequest, offered: DecodedTools) -> bytes:
         "tool_choice": offered.echo_choice,
         "truncation": request.truncation or "disabled",
         "parallel_tool_calls": request.parallel_tool_calls is not False,
-        "text": {"format": echo_format(text.format), **about},
+        "text": {"format": echo_format(form), **about},
         "top_p": _or(request.top_p, 1.0),
         "presence_penalty": _or(request.presence_penalty, 0.0),
         "frequency_penalty": _or(request.frequency_penalty, 0.0),
         "top_logprobs": 0,
         "temperature": _or(request.temperature, 1.0),
-        "max_output_tokens": request.max_output_tokens,
+        "max_output_tokens": limit,
         "max_tool_calls": request.max_tool_calls,
         "service_tier": "default",
         "metadata": checked_metadata(request.metadata),
