@@ -59,6 +59,7 @@ class API:
         exposition: renders the metrics for ``GET /metrics``.
         tracker: lists the requests for the dashboard.
         agent: makes the requests of ``--passthrough``.
+        silence_seconds: how long a server of ``--passthrough`` may send nothing.
         environment: contains the keys for ``--passthrough``.
         clock: the reactor.
         wall_seconds: returns the Unix time.
@@ -80,6 +81,7 @@ class API:
         exposition: Exposition,
         tracker: ActivityTracker,
         agent: IAgent,
+        silence_seconds: float,
         environment: Mapping[str, str],
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
@@ -113,6 +115,12 @@ class API:
             stored=store.responses,
             settings=settings,
         )
+        self._passthrough = PassthroughRoutes(
+            services,
+            targets=targets_of(settings.passthrough, environment, NAMES),
+            agent=agent,
+            silence_seconds=silence_seconds,
+        )
         self._groups: tuple[Routes, ...] = (
             AdminRoutes(
                 services,
@@ -133,11 +141,7 @@ class API:
                 responses=store.responses,
                 most_bytes=settings.max_body,
             ),
-            PassthroughRoutes(
-                services,
-                targets=targets_of(settings.passthrough, environment, NAMES),
-                agent=agent,
-            ),
+            self._passthrough,
         )
 
     def resource(self) -> IResource:
@@ -148,6 +152,10 @@ class API:
     def open_paths(self) -> Collection[bytes]:
         """The paths that need no key."""
         return open_paths(ROUTES)
+
+    async def drain_passthrough(self, seconds: float) -> None:
+        """Wait for requests of ``--passthrough``; those that take longer fail."""
+        await self._passthrough.drain(seconds)
 
     async def drain(self) -> None:
         """Close WebSockets and dashboard streams; wait for background responses.

@@ -185,6 +185,7 @@ class ProxyService(Service):
             exposition=metrics,
             tracker=activity,
             agent=new_agent(reactor),
+            silence_seconds=settings.silence_timeout,
             environment=environment,
             clock=reactor,
             wall_seconds=time.time,
@@ -218,8 +219,11 @@ class ProxyService(Service):
 
     async def _stop(self) -> None:
         try:
-            await self.backend.drain(self._settings.drain_timeout)
+            seconds = self._settings.drain_timeout
+            forwarded = Deferred.fromCoroutine(self.api.drain_passthrough(seconds))
+            await self.backend.drain(seconds)
             await self.backend.stop()
+            await forwarded
             await self.api.drain()
             await self.store.stop()
         finally:

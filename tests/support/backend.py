@@ -53,6 +53,7 @@ READY = Status(
 )
 SEVEN = TokenCount(tokens=7, is_exact=True)
 STARTED = MessageStart("test-model")
+SILENCE_SECONDS = 600.0
 TEXT_STARTED = ContentBlockStart(text_block(""))
 FINISHED = Finished("end_turn", Usage(input_tokens=3, output_tokens=2))
 
@@ -218,6 +219,7 @@ def api(
         exposition=metrics,
         tracker=tracker,
         agent=new_agent(reactor),
+        silence_seconds=SILENCE_SECONDS,
         environment={"TARGETS_KEY": "targets-own-key"},
         clock=clock,
         wall_seconds=lambda: 1700000000.0,

@@ -1,26 +1,35 @@
 """Forwards a request to another server, and streams its response to the client.
 
 The response is not buffered: while the client's socket is full, the connection to the
-other server is paused. The body is not changed or decompressed.
+other server is paused. The body is not changed or decompressed. A server that sends
+nothing for ``--silence-timeout`` has failed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, FileBodyProducer, ResponseDone
+from twisted.web.client import (
+    Agent,
+    FileBodyProducer,
+    HTTPConnectionPool,
+    ResponseDone,
+    _HTTP11ClientFactory,
+)
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent
 from twisted.web.server import Request
 from typing_extensions import override
+from zope.interface import implementer
 
 from ccproxy.api.passthrough.targets import Target
-from ccproxy.core.errors import PassthroughFailed
+from ccproxy.core.errors import CCProxyError, PassthroughFailed, ShuttingDown
 
 CONNECT_SECONDS = 10.0
 # The headers of the client's request that are forwarded.
@@ -42,10 +51,29 @@ class Relay:
 
     Args:
         agent: sends the requests.
+        clock: for time limits.
+        silence_seconds: how long another server may send nothing.
     """
 
-    def __init__(self, agent: IAgent) -> None:
+    def __init__(
+        self, agent: IAgent, clock: IReactorTime, silence_seconds: float
+    ) -> None:
         self._agent = agent
+        self._clock = clock
+        self._silence_seconds = silence_seconds
+        self._under_way: dict[Deferred[None], _Silence] = {}
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the requests under way; those that take longer fail."""
+        limit = self._clock.callLater(seconds, self._fail_all)
+        while self._under_way:
+            await DeferredList(list(self._under_way))
+        if limit.active():
+            limit.cancel()
+
+    def _fail_all(self) -> None:
+        for silence in tuple(self._under_way.values()):
+            silence.end(ShuttingDown("the proxy is being stopped; try again"))
 
     async def send(
         self, request: Request, target: Target, path: bytes, body: bytes
@@ -60,9 +88,34 @@ class Relay:
             body: the client's body.
 
         Raises:
-            PassthroughFailed: the other server cannot be reached, or closes the
-                connection before the end of its response.
+            PassthroughFailed: the other server cannot be reached, sends nothing for too
+                long, or closes the connection before the end of its response.
+            ShuttingDown: the time of `drain` is over.
         """
+        silence = _Silence(self._clock, self._silence_seconds)
+        sent = Deferred.fromCoroutine(self._send(request, target, path, body, silence))
+        silence.watch(sent.cancel)
+        over: Deferred[None] = Deferred()
+        self._under_way[over] = silence
+        try:
+            await sent
+        except CancelledError:
+            if silence.error is not None:
+                raise silence.error from None
+            raise
+        finally:
+            silence.stop()
+            del self._under_way[over]
+            over.callback(None)
+
+    async def _send(
+        self,
+        request: Request,
+        target: Target,
+        path: bytes,
+        body: bytes,
+        silence: "_Silence",
+    ) -> None:
         _, mark, query = request.uri.partition(b"?")
         asked: Deferred[Any] = self._agent.request(
             request.method,
@@ -94,14 +147,67 @@ class Relay:
                 request.responseHeaders.setRawHeaders(name, values)
         if response.length is not UNKNOWN_LENGTH:
             request.setHeader("content-length", str(response.length))
-        returning = _ResponseBody(request)
+        returning = _ResponseBody(request, silence)
         response.deliverBody(returning)
         await returning.whole
 
 
+class _QuietFactory(_HTTP11ClientFactory):
+    # Otherwise Twisted logs two lines for each connection.
+    noisy = False
+
+
 def new_agent(reactor: Any) -> Agent:
     """Make the agent for a `Relay`; it opens a connection for each request."""
-    return Agent(reactor, connectTimeout=CONNECT_SECONDS)
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    pool._factory = _QuietFactory
+    return Agent(reactor, connectTimeout=CONNECT_SECONDS, pool=pool)
+
+
+class _Silence:
+    """Cancels a request whose other server sends nothing for too long.
+
+    Attributes:
+        error: why the request was cancelled; None: it was not cancelled here.
+
+    Args:
+        clock: for the time limit.
+        seconds: the limit.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self.error: CCProxyError | None = None
+        self._cancel: Callable[[], object] = bool
+        self._seconds = seconds
+        self._clock = clock
+        self._limit = clock.callLater(seconds, self._expired)
+
+    def watch(self, cancel: Callable[[], object]) -> None:
+        """Set the function that cancels the request."""
+        self._cancel = cancel
+
+    def heard(self) -> None:
+        """Begin again: the server has sent something, or may send again."""
+        self.stop()
+        self._limit = self._clock.callLater(self._seconds, self._expired)
+
+    def stop(self) -> None:
+        """Stop measuring."""
+        if self._limit.active():
+            self._limit.cancel()
+
+    def end(self, error: CCProxyError) -> None:
+        """Cancel the request with an error."""
+        self.error = error
+        self._cancel()
+
+    def _expired(self) -> None:
+        self.end(
+            PassthroughFailed(
+                "the server of --passthrough for this route has sent nothing for "
+                f"{self._seconds:g} seconds (see --silence-timeout)"
+            )
+        )
 
 
 def _sent_headers(request: Request, target: Target) -> Headers:
@@ -131,6 +237,7 @@ class _Refusal(Protocol):
         self.transport.stopProducing()
 
 
+@implementer(IPushProducer)
 class _ResponseBody(Protocol):
     """Writes the body of a response to the client.
 
@@ -141,16 +248,33 @@ class _ResponseBody(Protocol):
 
     transport: Any
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, silence: _Silence) -> None:
         self._request = request
+        self._silence = silence
         self.whole: Deferred[None] = Deferred(self._cancel)
 
     @override
     def connectionMade(self) -> None:
-        self._request.registerProducer(self.transport, True)
+        self._heard()
+        self._request.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """Pause the other server; it is not silent by itself now."""
+        self._silence.stop()
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Let the other server go on."""
+        self._heard()
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Close the connection, because the client's is closed."""
+        self.transport.stopProducing()
 
     @override
     def dataReceived(self, data: bytes) -> None:
+        self._heard()
         self._request.write(data)
 
     @override
@@ -169,6 +293,13 @@ class _ResponseBody(Protocol):
                 )
             )
 
+    def _heard(self) -> None:
+        if not self.whole.called:
+            self._silence.heard()
+
     def _cancel(self, whole: "Deferred[None]") -> None:
         whole.errback(CancelledError())
+        if self._request.channel is not None:
+            # The client is still connected, and gets an error or the end.
+            self._request.unregisterProducer()
         self.transport.stopProducing()

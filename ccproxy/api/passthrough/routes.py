@@ -34,17 +34,27 @@ class PassthroughRoutes(Routes):
         services: the services for the `RequestContext` of each request.
         targets: the other servers, by the first segments of the routes' paths.
         agent: sends the requests.
+        silence_seconds: how long another server may send nothing.
     """
 
     _app = Klein()
     add_error_handlers(_app)
 
     def __init__(
-        self, services: RequestServices, targets: Mapping[str, Target], agent: IAgent
+        self,
+        services: RequestServices,
+        targets: Mapping[str, Target],
+        agent: IAgent,
+        *,
+        silence_seconds: float,
     ) -> None:
         super().__init__(services)
         self._targets = targets
-        self._relay = Relay(agent)
+        self._relay = Relay(agent, services.clock, silence_seconds)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the requests under way; those that take longer fail."""
+        await self._relay.drain(seconds)
 
     @route(
         _app,

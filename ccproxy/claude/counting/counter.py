@@ -37,6 +37,8 @@ class PendingCount(PoolClient):
             count.
     """
 
+    is_count = True
+
     def __init__(
         self,
         text: str,

@@ -312,7 +312,7 @@ class Pool:
         worker that is about to be free.
         """
         promised = 0
-        for client in self._queue:
+        for client in self._queue.servable(self._answering.values()):
             if client not in self._queue or self._try_to_serve(client, promised):
                 continue
             promised += 1

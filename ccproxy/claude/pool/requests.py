@@ -14,7 +14,7 @@ The queue is first come, first served. Its length and the waiting time are limit
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -40,6 +40,8 @@ _SHORTEST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 # Weight of the newest answer in the moving average of answer times.
 _NEWEST = 0.2
+# Counts of tokens get one of this number of processes, so that answers get the others.
+_COUNTS_SHARE = 4
 
 
 class AnswerState(Enum):
@@ -80,8 +82,10 @@ class PendingAnswer(Generic[_Process]):
 
     Attributes:
         queued_seconds: the time for which the request has waited for its first process.
+        is_count: whether tokens are counted, and nothing is answered.
     """
 
+    is_count = False
     _log = Logger()
 
     def __init__(
@@ -284,6 +288,7 @@ class RequestQueue(Generic[_Q]):
         self._limit = limit
         self._seconds = seconds
         self._processes = processes
+        self._most_counts = max(processes // _COUNTS_SHARE, 1)
         self._waiting: OrderedDict[_Q, None] = OrderedDict()
         self._typical_seconds = 0.0
 
@@ -298,6 +303,19 @@ class RequestQueue(Generic[_Q]):
     def __iter__(self) -> Iterator[_Q]:
         """The waiting requests; they may leave during the iteration."""
         return iter(tuple(self._waiting))
+
+    def servable(self, answering: Iterable[_Q]) -> Iterator[_Q]:
+        """The waiting requests that may have a process now.
+
+        A count of tokens waits while other counts have their share of the processes.
+
+        Args:
+            answering: the requests that have a process; it may change meanwhile.
+        """
+        for question in self:
+            counts = sum(each.is_count for each in answering)
+            if not question.is_count or counts < self._most_counts:
+                yield question
 
     def join(self, question: _Q) -> None:
         """Add a request at the end."""

@@ -9,14 +9,20 @@ import pytest_twisted
 from attrs import define, field
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.test.requesthelper import DummyRequest
 from typing_extensions import override
 
+from ccproxy.api.passthrough.relay import Relay, new_agent
+from ccproxy.api.passthrough.targets import Target
 from ccproxy.config.parsers import passthrough
+from ccproxy.core.errors import ShuttingDown
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
+from tests.support.backend import SILENCE_SECONDS
 from tests.support.raw import request
 from tests.support.spec import error_errors
 from tests.support.waiting import until
@@ -246,6 +252,50 @@ async def test_server_that_hangs_up(http: HTTP, other: OtherServer) -> None:
     transport: Any = asked.request.transport
     transport.abortConnection()
     await check_failed(await sent, "gave no HTTP response")
+
+
+@ensureDeferred
+async def test_server_that_stays_silent(http: HTTP, other: OtherServer) -> None:
+    sent = http.request("POST", "/v1/embeddings", data=BODY)
+    asked = await other.asked()
+    http.clock.advance(SILENCE_SECONDS - 1)
+    assert not asked.is_gone
+    http.clock.advance(1)
+    await check_failed(await sent, "nothing for 600 seconds (see --silence-timeout)")
+    await until(lambda: asked.is_gone)
+
+
+@ensureDeferred
+async def test_silence_within_the_response(http: HTTP, other: OtherServer) -> None:
+    client = await http.connect()
+    client.send(request("POST", "/v1/embeddings", BODY, authorization=AUTHORIZATION))
+    asked = await other.asked()
+    for piece in (b"one", b"two"):
+        http.clock.advance(SILENCE_SECONDS - 1)
+        asked.request.write(piece)
+        await client.expect(piece)
+    http.clock.advance(SILENCE_SECONDS)
+    await client.lost()
+    await until(lambda: asked.is_gone)
+
+
+@ensureDeferred
+async def test_stop_waits_for_a_response_and_then_ends_it(other: OtherServer) -> None:
+    clock = Clock()
+    relay = Relay(new_agent(_REACTOR), clock, SILENCE_SECONDS)
+    client: Any = DummyRequest([b"embeddings"])
+    target = Target(url=other.url.encode())
+    sent = Deferred.fromCoroutine(relay.send(client, target, b"", BODY))
+    asked = await other.asked()
+    draining = Deferred.fromCoroutine(relay.drain(5.0))
+    clock.advance(4)
+    assert not draining.called
+    clock.advance(1)
+    with pytest.raises(ShuttingDown):
+        await sent
+    await draining
+    await until(lambda: asked.is_gone)
+    assert clock.getDelayedCalls() == []
 
 
 @ensureDeferred

@@ -7,7 +7,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from typing_extensions import override
 
-from ccproxy.claude.counting.counter import TokenCounter
+from ccproxy.claude.counting.counter import PendingCount, TokenCounter
 from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.core.backend import TokenCount
 from ccproxy.core.blocks import text_block
@@ -126,7 +126,30 @@ def test_a_client_that_leaves(house: House) -> None:
     assert house.pool.session_counts()["idle"] == 1
 
 
+def test_counts_leave_processes_for_answers() -> None:
+    house = House(processes=8)
+    counts = [house.count(str(n)) for n in range(30)]
+    assert len(house.workers) == 2
+    assert house.pool.queued == 28
+    # An answer does not wait behind the counts.
+    answer = PendingCount("x", "opus", house.pool, house.clock, house.told)
+    answer.is_count = False
+    house.pool.submit(answer)
+    assert len(house.workers) == 3
+    for worker in house.workers[:2]:
+        worker.is_opened()
+        worker.counted(1)
+    assert [count.called for count in counts] == [True] * 2 + [False] * 28
+    assert house.pool.queued == 26
+    assert len(house.workers) == 3
+    for count in counts[2:]:
+        count.addErrback(lambda _: None)
+        count.cancel()
+    answer.cancel()
+
+
 def test_a_client_that_leaves_the_queue(house: House) -> None:
+    house = House(processes=8)
     counts = [house.count(str(n)) for n in range(3)]
     assert house.pool.queued == 1
     counts[2].addErrback(lambda _: None)
