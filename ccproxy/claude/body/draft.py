@@ -109,7 +109,7 @@ class Draft:
             self.notes.adjust(self.notes.name("stop_sequences"))
             return ShapingPlan(stops=stops)
         if stops:
-            # An answer with a required format is not cut at white space.
+            # The proxy requires a format or a call, so the answer is not cut.
             self.notes.ignore(self.notes.name("stop_sequences"))
         return plan
 

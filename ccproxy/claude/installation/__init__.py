@@ -1,1 +1,1 @@
-"""The CLI on this machine: its binary, its login, its conformance."""
+"""The CLI on this machine: which binary is in use, its login, its conformance."""

@@ -9,7 +9,8 @@
 ``control_request``   `ControlRequest`: a request of the CLI to the proxy
 ====================  ====================================================
 
-Unknown fields are skipped, because each version of the CLI adds some.
+Unknown fields are skipped, because each version of the CLI adds some. A record of a
+type that `.codec` does not list in ``_DECODERS`` is skipped, too.
 
 Source: docs/claude-cli-protocol.md, "Output".
 """

@@ -16,6 +16,9 @@ ENDED      any event                nothing
 The provider reports the number of generated tokens when the model ends its message. The
 proxy ends the answer earlier, so its `Finished` has the usage of the `MessageStart`.
 
+`ccproxy.claude.body.draft` chooses the sequences of body mode, and
+`ccproxy.claude.native.request` those of native mode.
+
 Source: rule 39 of the Messages API.
 """
 
