@@ -14,7 +14,7 @@ from ccproxy.web.error_formats import format_of
 
 JSON = "application/json"
 _REQUEST_ID = "x-request-id"
-_TOO_MANY, _INTERNAL = 429, 500
+_UNAUTHORIZED, _TOO_MANY, _INTERNAL = 401, 429, 500
 # Not allowed in a path: characters that are not printable ASCII, and the comma, which
 # separates paths.
 _NO_HEADER = re.compile("[^ -~]|,")
@@ -60,8 +60,11 @@ def error_headers(error: CCProxyError) -> Mapping[str, str]:
 
 
 def _is_repeated(status: int) -> bool:
-    """Whether the SDKs repeat a request that gets this status."""
-    return status == _TOO_MANY or status >= _INTERNAL
+    """Whether clients repeat a request that gets this status.
+
+    Claude Code repeats a request after 401 for minutes, the SDKs do not.
+    """
+    return status in (_UNAUTHORIZED, _TOO_MANY) or status >= _INTERNAL
 
 
 def json_response(request: Request, document: bytes) -> bytes:

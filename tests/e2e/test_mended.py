@@ -456,7 +456,7 @@ MENDINGS = [
         {"temperature": None, "top_k": None},
     ),
     Mending(
-        "`metadata`, `betas`, `anthropic_version`, `diagnostics`, `safeguards`, `tags`",
+        "`metadata`, `betas`, `anthropic_version`, `diagnostics`, `tags`",
         {"metadata": {"user_id": "me"}, "betas": ["x"], "tags": ["a"]},
         ("metadata", "betas", "tags"),
         {"metadata": None, "betas": None, "tags": None},

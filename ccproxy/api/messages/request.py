@@ -68,6 +68,9 @@ _REFUSED = {
     "container": "the proxy supports no containers",
     "mcp_servers": "the proxy supports no MCP servers; run their tools in your client",
     "compaction": "the proxy does not compact conversations; send a shorter one",
+    # Claude Code in auto mode then makes the check itself: `claude gateway` says so at
+    # its `GET /protocol`, "Messages".
+    "safeguards": "the proxy cannot ask the provider for a safety check",
     "inference_geo": "the proxy cannot choose where the model runs",
 }
 _CHOICE_FIELDS = structs.ToolChoiceParam.__struct_fields__

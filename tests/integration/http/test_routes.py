@@ -309,6 +309,12 @@ async def test_error_with_its_headers(http: HTTP) -> None:
     response = await http.chat("hello")
     assert (response.code, header(response, "x-should-retry")) == (503, "false")
     assert header(response, "retry-after") is None
+    await response.content()
+
+    # Otherwise, Claude Code would repeat the request for minutes.
+    wrong = {"authorization": "Bearer wrong"}
+    response = await http.request("GET", "/v1/models", headers=wrong)
+    assert (response.code, header(response, "x-should-retry")) == (401, "false")
 
 
 @ensureDeferred

@@ -220,7 +220,6 @@ NEVER = (
     "anthropic_beta",
     "anthropic_version",
     "diagnostics",
-    "safeguards",
     "tags",
 )
 
@@ -326,6 +325,7 @@ def test_one_call_at_most_of_no_call_is_named() -> None:
         ({"mcp_servers": [{}]}, "mcp_servers"),
         ({"compaction": {}}, "compaction"),
         ({"inference_geo": "eu"}, "inference_geo"),
+        ({"safeguards": {"auto_mode": {}}}, "safeguards"),
         ({"thinking": {"budget_tokens": 5}}, "thinking.type"),
         ({"thinking": {"type": "enabled", "budget_tokens": []}}, "thinking"),
         ({"stop_sequences": [5]}, "stop_sequences[0]"),
