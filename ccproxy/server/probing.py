@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,12 @@ class ProbeUpstream:
         agent = requests[-1].headers.get("user-agent", "") if requests else ""
         match = _AGENT.search(agent)
         return None if match is None else match[1]
+
+    @property
+    def betas(self) -> Collection[str]:
+        """The betas in the header of the last request."""
+        requests = self._api.requests
+        return requests[-1].betas if requests else ()
 
     def listen(self) -> str:
         """Open the port; returns the URL."""

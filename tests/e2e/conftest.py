@@ -11,7 +11,7 @@ results of the binary.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,24 @@ from tests.support.server import RunningProxy, Upstream, start_proxy, start_upst
 _REACTOR: Any = reactor
 
 Shared = tuple[RunningProxy, Upstream]
+
+# An older CLI means older models by the same names. The tests are about these models.
+_MODELS = {
+    "haiku": "claude-haiku-5-5",
+    "sonnet": "claude-sonnet-5-5",
+    "opus": "claude-opus-5-5",
+}
+_NAMED = tuple(
+    pair for name, full in _MODELS.items() for pair in ((name, full), (full, full))
+)
+
+
+def _of_today(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with which an older CLI is asked for today's models."""
+    if "CCPROXY_TEST_CLAUDE" not in os.environ:
+        return dict(options)
+    named = (*options.get("model_map", ()), *_NAMED)
+    return {"model": _MODELS["sonnet"], **options, "model_map": named}
 
 
 @pytest.fixture(scope="package")
@@ -45,7 +63,12 @@ def shared(
     upstream = start_upstream(_REACTOR)
     home = tmp_path_factory.mktemp("home")
     server = start_proxy(
-        _REACTOR, upstream, home, claude_bin=claude, probe_results=probe_results
+        _REACTOR,
+        upstream,
+        home,
+        claude_bin=claude,
+        probe_results=probe_results,
+        **_of_today({}),
     )
     pytest_twisted.blockon(Deferred.fromCoroutine(server.examined()))
     yield server, upstream
@@ -74,7 +97,7 @@ def modules_own(
         home,
         claude_bin=claude,
         probe_results=probe_results,
-        **options,
+        **_of_today(options),
     )
     pytest_twisted.blockon(Deferred.fromCoroutine(server.examined()))
     yield server
@@ -134,7 +157,7 @@ def proxy(
             return server
         if not fresh and modules_own and options == request.module.SHARED:
             return modules_own
-        own = {"claude_bin": claude, "spares": 0, **options}
+        own = {"claude_bin": claude, "spares": 0, **_of_today(options)}
         running.append(
             start_proxy(
                 _REACTOR, upstream, tmp_path, probe_results=probe_results, **own

@@ -47,6 +47,10 @@ def assert_body(body: Mapping[str, Any], instructions: str, **fields: Any) -> No
     """What went up is the CLI's own, the instructions and these fields, exactly."""
     assert system(body) == ([instructions] if instructions else [])
     told = {k: v for k, v in body.items() if k not in (*OWN, "system")}
+    # Where the request has none, the CLI has its own, by model and version.
+    for name in ("max_tokens", "output_config"):
+        assert name in told
+        fields.setdefault(name, told[name])
     assert told == fields
 
 
@@ -55,9 +59,7 @@ def assert_native(upstream: Upstream, **fields: Any) -> None:
     defaults: dict[str, Any] = {
         "model": "claude-sonnet-5-5",
         "tools": [],
-        "max_tokens": 128_000,
         "thinking": {"type": "adaptive", "display": "summarized"},
-        "output_config": {"effort": "medium"},
     }
     marker = {"type": "ephemeral"}
     # Instructions in the middle stay there: behind the message that follows.

@@ -13,6 +13,7 @@ not             ignores the body
 half            merges only fields that the CLI does not set itself
 twice           sends each question twice
 keeps           does not rewind
+2.1.248         merges; its requests have this version, which is too old
 old             takes an empty system prompt, as CLIs do that are too old
 helper          merges; its login needs a helper program
 dies            ends at the first question
@@ -41,6 +42,7 @@ class CLI:
         self.how = how
         self.model = "sonnet"
         self.body = ""
+        self.effort: str | None = None
         self.kept: dict[str, Any] = {}
         self.system = ""
         self.earlier: list[dict[str, Any]] = []
@@ -51,7 +53,8 @@ class CLI:
 
     @property
     def version(self) -> str:
-        return "2.1.999" if self.how == "newer" else "2.1.332"
+        named = {"newer": "2.1.999", "2.1.248": "2.1.248"}
+        return named.get(self.how, "2.1.332")
 
     def lacks(self, name: str) -> bool:
         return self.how == f"lacks:{name}"
@@ -97,6 +100,8 @@ class CLI:
                 answer = {"rewound": not kept, "precedingAssistantUuid": None}
             case "interrupt":
                 self.is_interrupted = not self.lacks("interrupt")
+            case _ if self.lacks("heartbeat"):
+                return
             case _:
                 error = "Unsupported control request subtype"
         response = {"request_id": identifier, "response": answer}
@@ -134,6 +139,8 @@ class CLI:
     def set(self, settings: dict[str, Any]) -> None:
         if not self.lacks("model"):
             self.model = settings.get("model", self.model)
+        if not self.lacks("effort"):
+            self.effort = settings.get("effortLevel")
         environment = settings["env"]
         self.body = environment.get("CLAUDE_CODE_EXTRA_BODY", self.body)
         self.limit = environment.get(_LIMIT, self.limit)
@@ -168,6 +175,10 @@ class CLI:
             "stream": True,
             **self.merged(),
         }
+        if self.effort is not None:
+            body["output_config"] = {"effort": self.effort} | body.get(
+                "output_config", {}
+            )
         self.answer(body)
         if self.how == "twice":
             Answer(self, body, is_told=False)
@@ -203,7 +214,7 @@ class CLI:
         if again and not self.is_interrupted and (not is_limited or self.lacks(again)):
             Answer(self, body)
         names = [tool["name"] for tool in self.tools]
-        if answer.reason == "tool_use" and "tool_1" in names:
+        if answer.reason == "tool_use" and any("tool_1" in name for name in names):
             # Native mode: the CLI waits for the result of the call.
             return
         is_interrupted, self.is_interrupted = self.is_interrupted, False
@@ -249,7 +260,7 @@ class Answer:
         self.document: dict[str, Any] = {}
         self._cli = cli
         self._is_told = is_told
-        self._connection = connected(body, cli.version)
+        self._connection = connected(body, cli)
         head, rest = self._head()
         self.status = int(head.split()[1])
         if self.status != 200:
@@ -300,15 +311,17 @@ def message(line: dict[str, Any]) -> dict[str, Any]:
     return {name: line["message"][name] for name in ("role", "content")}
 
 
-def connected(body: dict[str, Any], version: str) -> socket.socket:
+def connected(body: dict[str, Any], cli: CLI) -> socket.socket:
     """A connection to the API on which the request was sent."""
     address = os.environ["ANTHROPIC_BASE_URL"].removeprefix("http://")
     host, _, port = address.partition(":")
     connection = socket.create_connection((host, int(port)))
     content = json.dumps(body).encode()
+    betas = "" if cli.lacks("betas") else os.environ.get("ANTHROPIC_BETAS", "")
     head = (
         "POST /v1/messages HTTP/1.0\r\n"
-        f"user-agent: claude-cli/{version} (external, cli)\r\n"
+        f"user-agent: claude-cli/{cli.version} (external, cli)\r\n"
+        f"anthropic-beta: {betas}\r\n"
         f"x-api-key: {os.environ['ANTHROPIC_API_KEY']}\r\n"
         f"content-length: {len(content)}\r\n\r\n"
     )

@@ -141,6 +141,7 @@ class RunningProxy:
 
         def is_at_rest() -> bool:
             busy = pool._answering or pool._settling or pool._stopping.stopping
+            busy = busy or any(worker.is_starting for worker in pool._spares)
             return not (busy or pool._spares.warming or native._stopping.stopping)
 
         await until(is_at_rest)

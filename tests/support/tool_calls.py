@@ -24,7 +24,10 @@ TWO = calls(call("toolu_1", "Paris"), call("toolu_2", "Oslo"))
 
 
 def native(body: Mapping[str, Any]) -> list[Any]:
-    """The turns of an upstream body, blocks and all, without the CLI's marks."""
+    """The turns of an upstream body, blocks and all, without the CLI's own marks.
+
+    Up to 2.1.260, the CLI of native mode tells the date in a block of its own.
+    """
     turns = []
     for message in body["messages"]:
         if message["role"] != "system":
@@ -34,6 +37,7 @@ def native(body: Mapping[str, Any]) -> list[Any]:
             blocks = [
                 {k: v for k, v in block.items() if k != "cache_control"}
                 for block in content
+                if not block.get("text", "").startswith("<system-reminder>")
             ]
             turns.append((message["role"], blocks))
     return turns

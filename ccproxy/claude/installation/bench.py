@@ -1,6 +1,6 @@
 """A CLI under examination: a worker's process in front of a scripted Messages API."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -45,6 +45,10 @@ class ScriptedAnswer(Enum):
 
 # The CLI replaces this message of the provider with its own text, without the numbers.
 TOO_LONG_MESSAGE = "prompt is too long: 222222 tokens > 200000 maximum"
+# An answer takes 2 ms.
+_PING_SECONDS = 3.0
+# No provider has it; the scripted API accepts any.
+CHECK_BETA = "ccproxy-check-2026-01-01"
 
 
 class ScriptedUpstream(Protocol):
@@ -57,6 +61,10 @@ class ScriptedUpstream(Protocol):
     @property
     def client_version(self) -> str | None:
         """The CLI's version, as its last request names it; None: it does not."""
+
+    @property
+    def betas(self) -> Collection[str]:
+        """The betas in the header of the last request."""
 
     def listen(self) -> str:
         """Listen; returns the base URL."""
@@ -107,7 +115,8 @@ class Bench:
     def __init__(
         self, launch: LaunchSpec, context: CLIContext, upstream: ScriptedUpstream
     ) -> None:
-        self.launch = launch
+        betas = {"ANTHROPIC_BETAS": CHECK_BETA}
+        self.launch = evolve(launch, environment={**launch.environment, **betas})
         self.context = context
         self.upstream = upstream
         self._worker: Worker | None = None
@@ -162,6 +171,11 @@ class Bench:
         await listener.begun
         worker.abandon()
         return worker.is_ready or (not worker.is_gone and await settled)
+
+    async def answers_ping(self) -> bool:
+        """Whether the process answers a control request that it does not know."""
+        worker, _ = await self._ready()
+        return await worker.answers(_PING_SECONDS)
 
     async def close(self) -> None:
         """Kill the process; returns when it is gone."""

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+from attrs import evolve
 
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.installation.bench import (
+    CHECK_BETA,
     TOO_LONG_MESSAGE,
     Bench,
     Exchange,
@@ -273,6 +275,28 @@ async def error_log(bench: Bench) -> str:
     return ""
 
 
+async def effort(bench: Bench) -> str:
+    """Each question has its own effort."""
+    for wanted in ("low", "medium"):
+        question = evolve(_set("effort"), model=QUESTIONS[0].model, effort=wanted)
+        exchange = await bench.ask(question)
+        sent = [body.get("output_config") for body in exchange.bodies]
+        if sent != [{"effort": wanted}]:
+            return "the effort does not arrive"
+    return ""
+
+
+async def heartbeat(bench: Bench) -> str:
+    """A control request that the CLI does not know is answered."""
+    return "" if await bench.answers_ping() else "a ping is not answered"
+
+
+async def betas(bench: Bench) -> str:
+    """The betas of the environment are sent."""
+    await bench.ask(_set("beta"))
+    return "" if CHECK_BETA in bench.upstream.betas else "the betas do not arrive"
+
+
 def catalogue(answer: InitializeAnswer) -> str:
     """The CLI lists its models, with their full ids."""
     if not answer.models:
@@ -312,7 +336,7 @@ CHECKS: Mapping[str, Check] = {
     for check in (
         *(merged_body, model, system_prompt, settings_undone, rewind, verbatim_text),
         *(one_request, usage, cost, interrupt, end_max_tokens, error_log),
-        *(end_refusal, end_empty, retries),
+        *(effort, heartbeat, betas, end_refusal, end_empty, retries),
     )
 }
 AT_START: Mapping[str, Callable[[InitializeAnswer], str]] = {

@@ -271,7 +271,7 @@ class Conformance:
         return is_usable
 
     def fit(self, launch: LaunchSpec) -> LaunchSpec:
-        """How the binary in use is started: without options that it does not know.
+        """How the binary in use is started, by what it can do.
 
         Args:
             launch: how a CLI with all options is started.
@@ -283,6 +283,7 @@ class Conformance:
             launch,
             binary=self._place.path_of(used.binary) or launch.binary,
             has_error_log=used.result.has_error_log,
+            answers_pings="heartbeat" not in used.result.missing,
             binary_id=used.binary,
         )
 

@@ -9,8 +9,8 @@ follows:
 REFUSED      no request is sent: the CLI counts as unusable
 NATIVE       every request is sent in native mode, which is slower
 REPLACED     the process is killed after such an answer, and another is started
-REDUCED      answers are complete; a figure or a text about them is missing
-FAILS        requests of native mode that need it fail, with an error that says so
+REDUCED      answers are complete; the effort, a name, a figure or a text differs
+FAILS        requests that need it fail, with an error that says so
 ===========  ======================================================================
 
 Source: docs/claude-cli-protocol.md, "What is checked".
@@ -190,6 +190,27 @@ CONTRACT: tuple[Behaviour, ...] = (
         reaction=Reaction.REDUCED,
     ),
     Behaviour(
+        name="effort",
+        what="`apply_flag_settings` sets the effort of the next request",
+        loss="the effort that a client asks for; the model's default is used",
+        section="Input",
+        reaction=Reaction.REDUCED,
+    ),
+    Behaviour(
+        name="heartbeat",
+        what="a control request of an unknown subtype is answered",
+        loss="a hanging process is found by the time limits of answers only",
+        section="Is it alive",
+        reaction=Reaction.REDUCED,
+    ),
+    Behaviour(
+        name="betas",
+        what="the betas in `ANTHROPIC_BETAS` are in the header of requests",
+        loss="the provider refuses requests with fields that need these betas",
+        section="Body mode",
+        reaction=Reaction.FAILS,
+    ),
+    Behaviour(
         name="native_history",
         what="a line with `shouldQuery: false` is added to the conversation",
         loss="requests with a conversation",
@@ -200,9 +221,9 @@ CONTRACT: tuple[Behaviour, ...] = (
     Behaviour(
         name="native_tools",
         what="the tools of an MCP server keep their names, and a call of one arrives",
-        loss="requests with tools",
+        loss="the model knows the tools of a client by names with a prefix",
         section="Tools",
-        reaction=Reaction.FAILS,
+        reaction=Reaction.REDUCED,
         is_quick=False,
     ),
     Behaviour(

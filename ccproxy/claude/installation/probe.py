@@ -16,6 +16,7 @@ from ccproxy.claude.installation.bench import Bench, ScriptedUpstream
 from ccproxy.claude.installation.checks import AT_START, CHECKS, NO_OPTION
 from ccproxy.claude.installation.contract import BEHAVIOURS, DECISIVE, QUICK
 from ccproxy.claude.installation.probe_result import ProbeResult
+from ccproxy.claude.process.binary import check_version
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
@@ -23,7 +24,7 @@ from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
 # For the start and the decisive checks together, and for each other check.
 _TIMEOUT_SECONDS = 20.0
-_CHECK_SECONDS = 10.0
+_CHECK_SECONDS = 30.0
 
 
 @frozen
@@ -88,6 +89,9 @@ class Examination:
             for name in self._select(CHECKS)
             if BEHAVIOURS[name].reaction in DECISIVE
         ]
+        if self.version is not None:
+            # `open` refuses only versions that name themselves at the start.
+            check_version(self.version)
         if not self.has_error_log:
             findings.append(Finding("error_log", NO_OPTION))
         return findings

@@ -19,9 +19,11 @@ from collections.abc import Collection, Mapping
 from ccproxy.claude.native.block_writer import BlockWriter, HeldText
 from ccproxy.claude.native.prompt import Prompt, PromptMessage, Role, TextBlock
 from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
+from ccproxy.config.mcp_names import CLIENT_SERVER, mcp_tool
 from ccproxy.core.blocks import Block, RedactedThinking, ToolUse
 from ccproxy.core.stream import Event, Restarted
 
+_CLIENTS = f"{mcp_tool(CLIENT_SERVER)}__"
 _TWICE = "the model gave two answers"
 
 
@@ -90,6 +92,8 @@ class ToolCallDecoder:
         return events
 
     def _call(self, identifier: str, name: str) -> list[Event]:
+        # Some version may not leave the names of the client's tools as they are.
+        name = name.removeprefix(_CLIENTS)
         if name in self._tool_names:
             self._is_calling = self.has_called = True
             return [*self._text.flush(), *self._blocks.call(identifier, name)]

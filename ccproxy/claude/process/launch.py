@@ -134,6 +134,7 @@ class LaunchSpec:
         arguments: further arguments.
         operator_body: fields that the operator adds to each request's body.
         has_error_log: whether the CLI knows the option `ERROR_LOG`.
+        answers_pings: whether the CLI answers control requests that it does not know.
         binary_id: identifies the binary that is started; None: not known.
     """
 
@@ -149,6 +150,7 @@ class LaunchSpec:
     arguments: tuple[str, ...] = ()
     operator_body: Mapping[str, Raw] = field(factory=dict, repr=False)
     has_error_log: bool = True
+    answers_pings: bool = True
     binary_id: BinaryID | None = None
 
     @property

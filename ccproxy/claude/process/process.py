@@ -217,6 +217,11 @@ class ClaudeProcess(ProcessProtocol):
         return self._pid is not None and is_stopped(self._pid)
 
     @property
+    def answers_pings(self) -> bool:
+        """Whether the CLI answers control requests that it does not know."""
+        return self._launch.answers_pings
+
+    @property
     def is_paused(self) -> bool:
         """Whether nothing is read from the process."""
         return self._paused

@@ -91,7 +91,8 @@ class Heartbeat:
 
     def _owes_answer(self) -> bool:
         # While the CLI's output is not read, no answer can arrive.
-        return self._must_answer() and not self._process.is_paused
+        can_answer = self._process.answers_pings and not self._process.is_paused
+        return can_answer and self._must_answer()
 
     def _look(self) -> None:
         self._looking = None

@@ -59,10 +59,12 @@ from ccproxy.claude.protocol.stream import (
 )
 from ccproxy.claude.protocol.turn_failures import FallibleTurn, TurnPhase
 from ccproxy.core.blocks import Block, Text, Thinking, ToolUse, is_blank
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,
     Event,
+    Failed,
     Finished,
     InputJSONDelta,
     MessageStart,
@@ -131,6 +133,15 @@ class TurnDecoder(FallibleTurn):
     def may_lose_features(self) -> bool:
         """Whether the provider answered 400, after which the CLI may drop features."""
         return self._is_bad_request
+
+    def lose(self, error: CCProxyError) -> list[Event]:
+        """The end of the answer if the process is lost: an answer that is whole stays.
+
+        Args:
+            error: why the process is lost.
+        """
+        whole = self._phase is TurnPhase.WHOLE
+        return self._finish(None) if whole else [Failed(error)]
 
     def is_unexpected(self, record: Record) -> bool:
         """Whether a record begins a message that no question and no retry requested."""

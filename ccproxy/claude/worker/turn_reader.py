@@ -334,8 +334,8 @@ class TurnReader:
         listener.receive(delivered)
 
     def fail(self, error: CCProxyError) -> None:
-        """End the answer with an error, if it has a listener."""
-        self._undelivered.append(Failed(error))
+        """End the answer, with an error if it is not whole."""
+        self._undelivered += self._turn.lose(error)
         self.deliver()
 
     def stop(self) -> None:

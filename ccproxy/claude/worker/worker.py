@@ -42,8 +42,7 @@ from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InternalError
 
 _INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
-# The last body is removed after this time. A question that comes earlier replaces the
-# body, and saves the CLI the 14 ms of the removal.
+# A question that comes earlier replaces the last body, and saves its removal (14 ms).
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
@@ -62,8 +61,7 @@ class Worker(HasWorkerState):
     _log = Logger()
 
     def __init__(self, launch: LaunchSpec, context: CLIContext) -> None:
-        self.launch = launch
-        self.questions = 0
+        self.launch, self.questions = launch, 0
         self._context = context
         clock = self._clock = context.clock
         self._writer = LineWriter(lambda data: self._process.send(data), clock)
@@ -88,9 +86,7 @@ class Worker(HasWorkerState):
             launch, uuid4().hex, self, context.spawner, clock
         )
         self._heartbeat = Heartbeat(
-            self._process,
-            self._controls,
-            clock,
+            *(self._process, self._controls, clock),
             must_answer=lambda: self.is_ready or self.is_asking,
             lost=self._give_up,
         )
@@ -221,6 +217,10 @@ class Worker(HasWorkerState):
         self._process.resume()
         self._heartbeat.is_heard = True
         self._reader.delivery.resume()
+
+    async def answers(self, seconds: float) -> bool:
+        """Whether the CLI answers a ping within ``seconds``."""
+        return await self._controls.answers(seconds, self._clock)
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI, without further callbacks. Fires when the process is gone."""

@@ -21,6 +21,7 @@ from ccproxy.claude.installation.probe import Finding
 from ccproxy.cli.conformance.checks import ConformanceRun
 from ccproxy.cli.conformance.command import document, verdict
 from ccproxy.config.settings import Settings
+from ccproxy.core.errors import ClaudeUnavailable
 from tests.conftest import ExpectedErrors
 from tests.support.log_texts import OWN_REQUEST
 
@@ -42,6 +43,15 @@ async def test_one_that_lacks_nothing(merging: Callable[[str], Path]) -> None:
     assert [finding.name for finding in findings if finding.difference] == []
     assert sorted(finding.name for finding in findings) == sorted(BEHAVIOURS)
     assert version == NEWEST_TESTED
+
+
+@pytest.mark.parametrize("how", ["old", "2.1.248"])
+@ensureDeferred
+async def test_one_that_is_too_old_is_refused(
+    merging: Callable[[str], Path], how: str
+) -> None:
+    with pytest.raises(ClaudeUnavailable, match=r"needs 2\.1\.251 or newer"):
+        await found(merging(how))
 
 
 @pytest.mark.parametrize("name", SLOW)

@@ -354,12 +354,17 @@ async def metrics(server: RunningProxy) -> str:
     return text
 
 
+@pytest.mark.parametrize("how", ["old", "2.1.248"])
 @ensureDeferred
 async def test_one_that_is_too_old_is_told_and_given_nothing(
-    proxy: Start, merging: Make, upstream: Any, expected_errors: ExpectedErrors
+    proxy: Start,
+    merging: Make,
+    upstream: Any,
+    expected_errors: ExpectedErrors,
+    how: str,
 ) -> None:
     expected_errors.allow(CLI_UNUSABLE)
-    server = proxy(claude_bin=merging("old"))
+    server = proxy(claude_bin=merging(how))
     response = await server.chat("secret")
     assert response.code == 503
     error = (await response.json())["error"]
