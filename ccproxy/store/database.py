@@ -5,10 +5,12 @@ again. The reactor's thread never uses a connection.
 """
 
 from collections.abc import Callable
+from sqlite3 import OperationalError
 from threading import Lock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -16,7 +18,13 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.engine import Connections, DatabaseReplaced, Engines, open_engines
+from ccproxy.store.engine import (
+    Connections,
+    DatabaseReplaced,
+    Engines,
+    is_locked,
+    open_engines,
+)
 from ccproxy.store.liveness import Liveness
 from ccproxy.store.records import ReferenceDeleted, TooLarge, UnknownItem
 
@@ -27,6 +35,7 @@ _THREADS = 4
 # With this limit and the time for a new connection, a call fails within ten seconds.
 _CALL_SECONDS = 6.0
 _CLOSE_SECONDS = 3.0
+_LOCKED = "another process has locked the database"
 
 
 class Database:
@@ -61,6 +70,8 @@ class Database:
         # SQLite allows one writer at a time. Without this lock, the other writers would
         # sleep and try again.
         self._writing = Lock()
+        # The number of writers that found the file locked by another process.
+        self._turns_in_vain = 0
 
     def open(self) -> "Deferred[Engines]":
         """Open and migrate the database, if it is not open yet.
@@ -139,14 +150,20 @@ class Database:
     ) -> _T:
         """Run ``change(connection, *args, **options)`` in a transaction that writes."""
         engines = await self.open()
+        turns = self._turns_in_vain
 
         def work() -> _T:
-            with (
-                engines.in_use(),
-                self._writing,
-                engines.writing.begin() as connection,
-            ):
-                return change(connection, *args, **options)
+            with engines.in_use(), self._writing:
+                if self._turns_in_vain != turns:
+                    # A writer before this one has waited for another process until its
+                    # time limit. The writers behind it would wait for as long, each.
+                    raise OperationalError(_LOCKED)
+                try:
+                    with engines.writing.begin() as connection:
+                        return change(connection, *args, **options)
+                except DBAPIError as error:
+                    self._turns_in_vain += is_locked(error)
+                    raise
 
         return await self._in_thread(work, engines)
 

@@ -6,6 +6,7 @@ All functions block, so a server calls them in the store's threads.
 import fcntl
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -24,8 +25,10 @@ from ccproxy.store.schema import REVISION, metadata, versions
 
 DATABASE_FILE = "responses.sqlite"
 
-BUSY_SECONDS = 10
+BUSY_SECONDS = 8
 _CONNECT_SECONDS = 3
+# The part of an SQLite error code that is not the extension.
+_PRIMARY_CODE = 0xFF
 _CONNECTIONS = 4
 _WRITABLE_BY_OTHERS = 0o022
 _COMPANIONS = ("-wal", "-shm", ".lock")
@@ -244,6 +247,12 @@ def store_url(database_url: str | None, state_dir: Path | None) -> str | None:
     if database_url is not None:
         return database_url
     return None if state_dir is None else sqlite_url(state_dir / DATABASE_FILE)
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Whether another process has kept an SQLite file locked for `BUSY_SECONDS`."""
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 
 def sqlite_url(path: Path) -> str:

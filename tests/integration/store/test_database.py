@@ -18,7 +18,7 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 from sqlalchemy import Connection, create_engine, inspect, make_url, select, text
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from ccproxy.core.errors import StorageFailed
@@ -275,6 +275,32 @@ async def test_a_locked_database_does_not_block_the_reactor(stores: Stores) -> N
 
 
 @ensureDeferred
+async def test_writers_do_not_wait_for_a_locked_database_one_after_the_other(
+    stores: Stores,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if stores.path is None:
+        pytest.skip("PostgreSQL has a limit for each statement")
+    monkeypatch.setattr("ccproxy.store.engine.BUSY_SECONDS", 0.1)
+    store = await stores.start()
+    expected_errors.allow("database failed")
+    with sqlite3.connect(stores.path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        saves = [
+            Deferred.fromCoroutine(store.responses.save(new(n), ending(n)))
+            for n in range(20)
+        ]
+        outcomes = await DeferredList(saves, consumeErrors=True)
+        assert [is_done for is_done, _ in outcomes] == [False] * 20
+        # One of them has waited for the other process.
+        assert store.database._turns_in_vain == 1
+        other.execute("ROLLBACK")
+    await store.responses.save(new(1), ending(1))
+    assert await store.responses.get("resp_1") is not None
+
+
+@ensureDeferred
 async def test_a_full_disk_is_an_error_until_it_has_space(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
@@ -508,7 +534,7 @@ def _hold_for_dead(connection: Any) -> None:
 _VICTIM = """
 import os, signal, sys, time
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from ccproxy.store import responses
 from ccproxy.store.store import Store
 from tests.integration.store.conftest import ending, new
