@@ -272,7 +272,8 @@ def parsed(kind: Callable[..., _T], at: str = "", **fields: object) -> "Parsed[_
 
 
 # The characters that JavaScript's trim() or Python's strip() removes. The API refuses a
-# text that strip() makes empty. The CLI drops a text that trim() makes empty.
+# text that strip() makes empty. The CLI drops a text that trim() makes empty
+# (docs/claude-cli-protocol.md, "Input").
 _BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

@@ -16,9 +16,9 @@ from ccproxy.claude.native.prompt import (
     ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
-    is_blank,
 )
 from ccproxy.claude.protocol.codec import encode
+from ccproxy.core.blocks import is_blank
 
 
 def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> bytes:

@@ -14,14 +14,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-# The CLI drops a text block that JavaScript's trim() makes empty, and joins the blocks
-# around it with a newline. The API refuses a text that Python's strip() makes empty. So
-# such text is never sent. (docs/claude-cli-protocol.md, "Input")
-_BLANKS = (
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
-    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000\ufeff"
-)
+from ccproxy.core.blocks import is_blank
 
 
 class Role(Enum):
@@ -201,11 +194,6 @@ class NativeQuestion:
     def effort(self) -> str | None:
         """The effort that is sent; None: the model's default."""
         return None if self.prompt.effort is None else self.prompt.effort.value
-
-
-def is_blank(text: str) -> bool:
-    """Whether a text has no visible character."""
-    return not text.strip(_BLANKS)
 
 
 def _is_blank_block(block: Block) -> bool:

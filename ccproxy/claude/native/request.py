@@ -31,11 +31,11 @@ from ccproxy.claude.native.prompt import (
     ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
-    is_blank,
     turns,
 )
 from ccproxy.claude.schemas.arguments import argument_schema
 from ccproxy.core import blocks, messages
+from ccproxy.core.blocks import is_blank
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
 _SAMPLING = ("temperature", "top_p", "top_k")

@@ -24,9 +24,8 @@ from ccproxy.claude.native.prompt import (
     ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
-    is_blank,
 )
-from ccproxy.core.blocks import Text, ToolUse
+from ccproxy.core.blocks import Text, ToolUse, is_blank
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.stream import FinishReason
 

@@ -6,7 +6,8 @@ from time import process_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.native.prompt import PromptMessage, Role, TextBlock, is_blank, turns
+from ccproxy.claude.native.prompt import PromptMessage, Role, TextBlock, turns
+from ccproxy.core.blocks import is_blank
 
 TEXTS = st.text("ab \n\ufeff\u2028", max_size=3)
 MESSAGES = st.lists(
