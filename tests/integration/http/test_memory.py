@@ -149,6 +149,27 @@ async def test_page_is_held_until_its_client_has_read_it(
 
 
 @ensureDeferred
+async def test_background_response_holds_its_request_until_it_is_over(
+    serve: Callable[..., HTTP],
+) -> None:
+    limits = ConnectionLimits(memory_limit=MEGA)
+    http = serve(max_body=MEGA, limits=limits)
+    made = await ask(
+        http,
+        "POST",
+        "/v1/responses",
+        json={"input": "x" * 600_000, "background": True},
+    )
+    await until(lambda: http.backend.asks)
+    assert http.site.memory.held_bytes > 600_000
+    error = await error_of(http, 503, input="x" * 600_000)
+    assert "--memory-limit" in error["message"]
+    http.backend.asks[-1].answer("yes")
+    await until(lambda: http.site.memory.held_bytes == 0)
+    assert (await get(http, f"/v1/responses/{made['id']}"))["status"] == "completed"
+
+
+@ensureDeferred
 async def test_history_of_a_websocket_has_a_limit(serve: Callable[..., HTTP]) -> None:
     http = serve(max_body=200_000)
     http.backend.asked = lambda asked: asked.answer("yes")

@@ -334,3 +334,16 @@ def test_limits_are_left_out_of_a_narrowed_schema() -> None:
         "required": ["a", "n", "l", "o"],
         "additionalProperties": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("properties", "why"),
+    [
+        ({f"p{n}": {} for n in range(10_000)}, "10000 objects and arrays"),
+        ({"p": {"description": "x" * 2_000_000}}, "2000000 bytes"),
+    ],
+)
+def test_a_schema_has_a_largest_size(properties: dict[str, Any], why: str) -> None:
+    schema = {"type": "object", "properties": properties}
+    with pytest.raises(InvalidRequest, match=f"too large: it has more than {why}"):
+        composed(request(tools=[tool(input_schema=schema)]))
