@@ -18,8 +18,9 @@ def main() -> None:
     if is_handled:
         # An exception could be caught, or be printed, by a module that is imported.
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-    from ccproxy.cli.main import main as run
+    from ccproxy.cli.commands import load
 
+    run = load(sys.argv)
     if is_handled:
         # Twisted replaces this handler only.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +25,7 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.claude.process.binary import check_version, find_claude, read_version
 from ccproxy.cli.command_line import CommandOptions, ExitStatus, fail
+from ccproxy.cli.commands import COMMANDS
 from ccproxy.cli.distribution import conflict_message, conflicting_distributions
 from ccproxy.config.settings import Settings, SettingsError
 from ccproxy.core.errors import ClaudeUnavailable
@@ -212,63 +213,10 @@ def _use_monotonic_clock(reactor: Any) -> None:
 
 
 def main() -> None:
-    """Run ``twistd -n ccproxy`` with the arguments of ``ccproxy``.
-
-    The other commands do not use twistd.
-    """
-    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
-    if command is not None:
-        command(sys.argv[2:])
+    """Run ``twistd -n ccproxy`` with the arguments of ``ccproxy``."""
     # No pid file: the server runs in the foreground.
     sys.argv[:] = ["twistd", "-n", "--pidfile=", "ccproxy", *sys.argv[1:]]
     run()
-
-
-def _doctor(arguments: Sequence[str]) -> NoReturn:
-    # Imported here, so that a server does not load the doctor.
-    from ccproxy.cli.doctor.command import run_doctor
-
-    run_doctor(arguments)
-
-
-def _usage(arguments: Sequence[str]) -> NoReturn:
-    from ccproxy.cli.usage.command import run_usage
-
-    run_usage(arguments)
-
-
-def _ready(arguments: Sequence[str]) -> NoReturn:
-    from ccproxy.cli.ready import run_ready
-
-    run_ready(arguments)
-
-
-def _conformance(arguments: Sequence[str]) -> NoReturn:
-    from ccproxy.cli.conformance.command import run_conformance
-
-    run_conformance(arguments)
-
-
-def _completion(arguments: Sequence[str]) -> NoReturn:
-    from ccproxy.cli.completion.command import run_completion
-
-    run_completion(arguments)
-
-
-def _service(arguments: Sequence[str]) -> NoReturn:
-    from ccproxy.cli.service.command import run_service
-
-    run_service(arguments)
-
-
-COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {
-    "completion": _completion,
-    "conformance": _conformance,
-    "doctor": _doctor,
-    "ready": _ready,
-    "service": _service,
-    "usage": _usage,
-}
 
 
 def _claude(explicit: Path | None) -> Path:

@@ -11,7 +11,7 @@ import msgspec
 from attrs import frozen
 from typing_extensions import override
 
-from ccproxy.web.server import is_inherited, uses_tls
+from ccproxy.web.endpoints import is_inherited, uses_tls
 
 _ANSWER_SECONDS = 10.0
 _PART = re.compile(r"(?:\\.|[^:\\])+")

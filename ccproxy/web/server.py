@@ -19,6 +19,7 @@ from ccproxy.core.errors import CCProxyError, ServerFull
 from ccproxy.web.access import NO_KEY
 from ccproxy.web.channel import Phase, ProxyChannel
 from ccproxy.web.context import NO_ROUTE
+from ccproxy.web.endpoints import uses_tls
 from ccproxy.web.head_checks import HeadChecks
 from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.observer import OTHER, RequestObserver, RequestOutcome
@@ -187,16 +188,6 @@ def endpoint_of(reactor: Any, text: str) -> IStreamServerEndpoint:
             f"--listen: {text!r} is not an endpoint: {error}"
         ) from error
     return endpoint
-
-
-def uses_tls(text: str) -> bool:
-    """Whether an endpoint uses TLS."""
-    return text.startswith(("ssl:", "tls:"))
-
-
-def is_inherited(text: str) -> bool:
-    """Whether an endpoint is a socket that systemd passes to the process."""
-    return text.startswith("systemd:")
 
 
 def base_url(text: str, address: object) -> str:

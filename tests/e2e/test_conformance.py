@@ -17,7 +17,7 @@ _REACTOR: Any = reactor
 @ensureDeferred
 async def test_the_real_cli_has_every_behaviour(claude: Path, tmp_path: Path) -> None:
     """Behaviours that are newer than the version do not count."""
-    script = "from ccproxy.cli.main import main; main()"
+    script = "from ccproxy.cli.entry import main; main()"
     command = ("-c", script, "conformance", "--json", "--claude-bin", str(claude))
     out, err, status = await getProcessOutputAndValue(
         sys.executable,

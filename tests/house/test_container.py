@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from ccproxy.cli.main import COMMANDS
+from ccproxy.cli.commands import COMMANDS
 from ccproxy.config.settings import OPTIONS, Settings
 from tests.support.docs import ROOT
 

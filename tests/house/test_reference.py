@@ -2,7 +2,7 @@
 
 import pytest
 
-from ccproxy.cli.main import COMMANDS
+from ccproxy.cli.commands import COMMANDS
 from ccproxy.cli.service.command import ACTIONS
 from tests.support.reference import MAN_PAGE, man_page, scripts, tree
 

@@ -44,7 +44,7 @@ def fetch(folder: Path, version: str) -> None:
 def check(binary: Path) -> Mapping[str, Any]:
     """The document of ``ccproxy conformance``; with ``error`` if there is none."""
     command = [
-        *(sys.executable, "-c", "from ccproxy.cli.main import main; main()"),
+        *(sys.executable, "-c", "from ccproxy.cli.entry import main; main()"),
         *("conformance", "--json", "--claude-bin", str(binary)),
     ]
     done = subprocess.run(command, check=False, capture_output=True, timeout=_SECONDS)

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,6 +16,7 @@ from ccproxy.api.admin.documents import status_document
 from ccproxy.core.backend import Status
 from tests.packaging.commands import CCPROXY, Running, get, run
 from tests.packaging.conftest import Call
+from tests.support.docs import ROOT
 from tests.support.waiting import until
 
 KEY = "a-secret-key-of-a-test"
@@ -134,3 +136,16 @@ def test_what_cannot_be_asked(
     assert done.stderr.startswith("ccproxy ready: ")
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
+
+
+def test_it_does_not_load_the_server() -> None:
+    """Health checks start the command twice a minute."""
+    script = (
+        "import sys; from ccproxy.cli.commands import load; "
+        "load(['ccproxy', 'ready']); print(*sys.modules)"
+    )
+    done = run(sys.executable, "-c", script, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "ccproxy.cli.ready" in loaded
+    heavy = {"klein", "sqlalchemy", "twisted.internet.ssl", "ccproxy.server.service"}
+    assert not heavy & loaded

@@ -10,7 +10,8 @@ from ccproxy.cli.doctor.results import CheckResult, CheckStatus
 from ccproxy.cli.doctor.storage import examine_database, examine_state
 from ccproxy.config.settings import Settings
 from ccproxy.server.runtime import Runtime
-from ccproxy.web.server import endpoint_of, is_inherited
+from ccproxy.web.endpoints import is_inherited
+from ccproxy.web.server import endpoint_of
 
 _NO_KEY = (
     "choose a secret and set PROXY_API_KEY to it, or use --api-key-file; without a "

@@ -15,7 +15,8 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from ccproxy.cli.doctor.results import CheckResult, CheckStatus
-from ccproxy.web.server import base_url, endpoint_of, is_inherited, uses_tls
+from ccproxy.web.endpoints import is_inherited, uses_tls
+from ccproxy.web.server import base_url, endpoint_of
 
 _ANSWER_SECONDS = 5.0
 _LONGEST_BODY = 100

@@ -17,7 +17,8 @@ from ccproxy.config.settings import OPTIONS, Settings, SettingsError
 from ccproxy.core.errors import ClaudeUnavailable
 from ccproxy.server.service import running_reactor
 from ccproxy.web.access import check_keys
-from ccproxy.web.server import endpoint_of, is_inherited
+from ccproxy.web.endpoints import is_inherited
+from ccproxy.web.server import endpoint_of
 
 # Every session has these variables, so the service has them, too.
 _SESSION = frozenset(
