@@ -7,7 +7,8 @@ OPEN     any event but text, call     the event
          and end
 OPEN     text, or another call        nothing, the event is held back: HELD
 HELD     any other event              nothing, the event is held back
-any      the required call            the held events, then the call: CALLED
+any      the required call            the held events without text, then the call:
+                                      CALLED
 CALLED   any event                    the event
 OPEN,    the end, cut short           the held events, then the end
 HELD
@@ -17,17 +18,20 @@ OPEN,    the end of the second part   the first part's text, or the held events 
 HELD                                  there was no such text, then the end
 =======  ===========================  ================================================
 
-Source: rule 29 of the Messages API.
+Where a provider enforces a call, the model writes no text before the call. Clients rely
+on this: some take text as the answer, and then fail.
+
+Source: rule 29 of the Messages API; "Forcing tool use" in Anthropic's documentation.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
 from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.body.tools import call_request
-from ccproxy.claude.shaping.parts import PartsShaper
+from ccproxy.claude.shaping.parts import NUMBERED, PartsShaper
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain
 from ccproxy.core.blocks import Text, ToolUse, text_block
 from ccproxy.core.stream import (
@@ -53,7 +57,7 @@ class _State(Enum):
 
 
 class DemandShaper(PartsShaper):
-    """Holds text back until the required call arrives.
+    """Holds text back until the required call arrives, and then leaves the text out.
 
     Args:
         names: the tools of which the model must call one.
@@ -85,6 +89,7 @@ class DemandShaper(PartsShaper):
             case ContentBlockStart(block):
                 if isinstance(block.value, ToolUse) and block.value.name in self._names:
                     self._state = _State.CALLED
+                    self._held = _without_text(self._held)
                 elif self._state is _State.OPEN and isinstance(
                     block.value, Text | ToolUse
                 ):
@@ -126,3 +131,17 @@ class DemandShaper(PartsShaper):
         """Pass on the text of the first part, after all earlier events."""
         self._parts.begin_next_part()
         return self._released()
+
+
+def _without_text(events: Sequence[Event]) -> list[Event]:
+    """The events of all blocks but those of text."""
+    texts = {
+        event.index
+        for event in events
+        if isinstance(event, ContentBlockStart) and isinstance(event.block.value, Text)
+    }
+    return [
+        event
+        for event in events
+        if not (isinstance(event, NUMBERED) and event.index in texts)
+    ]

@@ -29,7 +29,8 @@ from ccproxy.core.stream import (
     ThinkingDelta,
 )
 
-_NUMBERED = (
+# The events of a block.
+NUMBERED = (
     ContentBlockStart,
     ContentBlockStop,
     TextDelta,
@@ -95,7 +96,7 @@ class AnswerParts:
                     passed.append(event)
                 case Restarted():
                     passed += self._restart(event)
-                case _ if isinstance(event, _NUMBERED):
+                case _ if isinstance(event, NUMBERED):
                     index = event.index + self._offset
                     self._next_index = max(self._next_index, index + 1)
                     self._has_passed_blocks = True
