@@ -94,7 +94,9 @@ def installed(module: str, *values: str) -> Any:
 @pytest.mark.parametrize(
     "page",
     [
+        installed("agent_framework", "agent-framework"),
         installed("agents", "openai-agents"),
+        installed("chatlas", "chatlas"),
         installed("langchain_openai", "langchain"),
         installed("pydantic_ai", "pydantic-ai"),
         installed("litellm", "litellm"),
