@@ -32,8 +32,8 @@ def weather(body: Mapping[str, Any]) -> Reply:
     """Call the tool if there is one; then say what it said."""
     results = [b for b in _blocks(body) if b["type"] == "tool_result"]
     if results:
-        [said] = results[-1]["content"]
-        return Reply(blocks=(words(f"The tool says: {said['text']}."),))
+        # A result of one text is sent as a string.
+        return Reply(blocks=(words(f"The tool says: {results[-1]['content']}."),))
     if not body.get("tools"):
         return Reply(blocks=(words("Paris, of course."),))
     called = ScriptedBlock(_CITY, tool_use=("toolu_1", "get_weather"))
