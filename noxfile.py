@@ -177,11 +177,14 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def cli_matrix(session: nox.Session) -> None:
-    """The contract's checks on published versions of the CLI; needs npm."""
+    """The contract's checks and the end-to-end tests, on published versions.
+
+    It needs npm. The end-to-end tests take some minutes for each version.
+    """
     session.install("--editable", ".[test]")
     folder = str(Path(session.create_tmp()) / "clis")
     versions = session.posargs or CLI_VERSIONS
-    session.run("python", "-m", "tests.matrix", folder, *versions)
+    session.run("python", "-m", "tests.matrix", "--e2e", folder, *versions)
 
 
 def _build(session: nox.Session, folder: Path) -> Mapping[str, str]:

@@ -216,10 +216,9 @@ async def test_its_context_is_counted_and_the_models_are_found(
         x for x in result["result"].splitlines() if x.startswith("| System prompt")
     ]
     assert re.search(r"\d+(\.\d)?k", row), row
-    assert upstream.counts
-    assert {c.body["model"].startswith("claude-opus") for c in upstream.counts} == {
-        True
-    }
+    # Some older versions estimate by themselves.
+    models = {count.body["model"] for count in upstream.counts}
+    assert all(model.startswith("claude-opus") for model in models)
     assert upstream.bodies == []
     kept = (tmp_path / "theirs" / ".claude").rglob("*models*.json")
     [models] = [json.loads(file.read_text()) for file in kept]

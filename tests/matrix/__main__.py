@@ -1,12 +1,15 @@
 """Runs ``ccproxy conformance`` on published versions of the CLI, and writes the table.
 
-``python -m tests.matrix FOLDER [VERSION …]``: FOLDER has a folder for each version,
-with the program ``claude`` in it. A version that is not there is fetched with npm.
-Without versions, all versions in FOLDER are checked. The table replaces the one in
-docs/cli-versions.md. Exit status 1: a version that is supported falls short.
+``python -m tests.matrix [--e2e] FOLDER [VERSION …]``: FOLDER has a folder for each
+version, with the program ``claude`` in it. A version that is not there is fetched with
+npm. Without versions, all versions in FOLDER are checked. The table replaces the one in
+docs/cli-versions.md. With ``--e2e``, the end-to-end tests are run afterwards on each
+supported version, and an update of the CLI from each one to the newest. Exit status 1:
+a version that is supported falls short, or a test fails.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -55,6 +58,20 @@ def check(binary: Path) -> Mapping[str, Any]:
     return found
 
 
+def is_supported(version: str) -> bool:
+    """Whether the proxy starts this version."""
+    return not is_newer(_OLDEST, version)
+
+
+def passes_e2e(binary: Path, newest: Path) -> bool:
+    """Whether all end-to-end tests pass with a version."""
+    named = {"CCPROXY_TEST_CLAUDE": str(binary), "CCPROXY_NEWER_CLAUDE": str(newest)}
+    command = [sys.executable, "-m", "pytest", "-q", "tests/e2e"]
+    done = subprocess.run(command, check=False, env={**os.environ, **named})
+    print(f"{binary}: end-to-end tests: status {done.returncode}", flush=True)
+    return done.returncode == 0
+
+
 def row(version: str, found: Mapping[str, Any]) -> str:
     """A row of the table."""
     if "error" in found:
@@ -65,7 +82,7 @@ def row(version: str, found: Mapping[str, Any]) -> str:
         for each in found["checks"]
         if each["verdict"] != "ok"
     ]
-    result = "refused" if is_newer(_OLDEST, version) else found["standing"]
+    result = found["standing"] if is_supported(version) else "refused"
     count = f"{passed} of {len(CONTRACT)}"
     return f"| {version} | {result} | {count} | {', '.join(lacks) or 'nothing'} |"
 
@@ -78,22 +95,27 @@ def table(rows: Sequence[str]) -> str:
 
 
 def main() -> int:
-    folder, *versions = sys.argv[1:]
+    has_e2e = "--e2e" in sys.argv
+    folder, *versions = [each for each in sys.argv[1:] if each != "--e2e"]
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     named = versions or [path.name for path in place.iterdir() if path.is_dir()]
     rows, is_well = [], True
-    for version in sorted(named, key=lambda v: [*map(int, v.split("."))]):
+    ordered = sorted(set(named), key=lambda v: [*map(int, v.split("."))])
+    for version in ordered:
         if not (place / version / "claude").exists():
             fetch(place, version)
         found = check(place / version / "claude")
-        is_supported = not is_newer(_OLDEST, version)
-        is_well &= bool(found.get("ok", False)) or not is_supported
+        is_well &= bool(found.get("ok", False)) or not is_supported(version)
         rows.append(row(version, found))
         print(rows[-1], flush=True)
     text = PAGE.read_text()
     pattern = re.compile(f"{BEGIN}.*{END}", re.DOTALL)
     PAGE.write_text(pattern.sub(lambda _: table(rows), text))
+    for version in filter(is_supported, ordered) if has_e2e else ():
+        is_well &= passes_e2e(
+            place / version / "claude", place / ordered[-1] / "claude"
+        )
     return 0 if is_well else 1
 
 

@@ -160,7 +160,10 @@ async def test_no_request_fails(
     models = await (await server.get("/v1/models")).json()
     assert "newer" in {model["id"] for model in models["data"]}
     if compose == "auto":
+        await until(lambda: not conformance.is_examining)
         about = (await (await server.get("/ready")).json())["claude"]
         assert (about["version"], about["why_not_updated"]) == ("2.1.999", None)
+        assert about["conformance"] == "newer_than_tested"
         metrics = await (await server.get("/metrics")).text()
         assert 'ccproxy_cli_stops_total{cause="outdated"}' in metrics
+        assert 'ccproxy_cli_conformance{standing="newer_than_tested"} 1.0' in metrics
