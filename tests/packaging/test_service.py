@@ -203,6 +203,7 @@ def test_file_of_others_is_not_overwritten(systemd: Machine) -> None:
         (("--listen", "nonsense:1"), 2, "--listen: 'nonsense:1' is not an endpoint"),
         (("--host", "0.0.0.0", "--api-key", "short"), 2, "--api-key: other machines"),
         (("--api-key", "k", "--api-key-file", "bin/ccproxy"), 2, "--api-key-file"),
+        (("--agent-tools", "mcp__none"), 2, "--mcp-config"),
         (("--listen", "unix:sock"), 2, "--listen: a path in 'unix:sock' is relative"),
         (("--claude-bin", "/none"), 1, "--claude-bin: /none is not an executable file"),
         (("word",), 2, "unexpected argument 'word'; see `ccproxy service install --h"),
@@ -216,6 +217,25 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(
     assert words in told
     assert told.count("\n") == 1
     assert not (systemd.home / ".config").exists()
+    assert systemd.changes() == []
+
+
+def test_program_in_uv_s_cache_is_refused(systemd: Machine) -> None:
+    program = systemd.home / "archive-v0" / "x" / "bin" / "ccproxy"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    link = systemd.home / "bin" / "ccproxy"
+    link.unlink()
+    link.symlink_to(program)
+    told = systemd.install(status=1)
+    assert "is in uv's cache, which uv may delete; install ccproxy first" in told
+
+
+def test_file_that_cannot_be_written_is_one_line(systemd: Machine) -> None:
+    (systemd.home / ".config").mkdir()
+    (systemd.home / ".config" / "systemd").touch()
+    told = systemd.install(status=1)
+    assert f"cannot read {systemd.unit}: Not a directory\n" in told
     assert systemd.changes() == []
 
 

@@ -15,10 +15,9 @@ from ccproxy.cli.service.steps import Step, WriteFile
 from ccproxy.config.reading import DEMO_KEY
 from ccproxy.config.settings import OPTIONS, Settings, SettingsError
 from ccproxy.core.errors import ClaudeUnavailable
-from ccproxy.server.service import running_reactor
-from ccproxy.web.access import check_keys
+from ccproxy.server.service import make_service
+from ccproxy.web.access import SHORTEST_KEY, check_keys
 from ccproxy.web.endpoints import is_inherited
-from ccproxy.web.server import endpoint_of
 
 # Every session has these variables, so the service has them, too.
 _SESSION = frozenset(
@@ -30,6 +29,8 @@ _SESSION = frozenset(
 _SESSION_PREFIXES = ("LC_", "XDG_")
 # In the paths of programs that `uvx` runs; uv may delete them at any time.
 _CACHE = "archive-v0"
+# Stands for the key that will be made.
+_SOME_KEY = "k" * SHORTEST_KEY
 
 
 class NotInstalled(Exception):
@@ -85,7 +86,7 @@ class Installation:
                 raise SettingsError("--api-key: --api-key-file is given, too; use one")
         else:
             steps += key_steps(places.key, keys, is_forced=is_forced)
-        _check_endpoints(settings, keys)
+        _check_server(settings, keys, environment)
         _check_claude(settings, environment)
         service = define(
             _program(argv0, environment),
@@ -125,12 +126,15 @@ def _own_keys(settings: Settings) -> Sequence[str]:
     return () if settings.demo and keys == (DEMO_KEY,) else keys
 
 
-def _check_endpoints(settings: Settings, keys: Sequence[str]) -> None:
-    for text in settings.endpoints:
-        # systemd passes its sockets to the service only.
-        if not is_inherited(text):
-            endpoint_of(running_reactor(), text)
+def _check_server(
+    settings: Settings, keys: Sequence[str], environment: Mapping[str, str]
+) -> None:
+    """Make the server, which opens nothing, because that checks the settings."""
     check_keys(settings.endpoints, keys)
+    # systemd passes its sockets to the service only.
+    listen = tuple(text for text in settings.listen if not is_inherited(text))
+    checked = evolve(settings, listen=listen, api_keys=tuple(keys) or (_SOME_KEY,))
+    make_service(checked, environment=environment)
 
 
 def _check_claude(settings: Settings, environment: Mapping[str, str]) -> None:
