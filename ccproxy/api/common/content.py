@@ -25,7 +25,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
 from ccproxy.api.common.decoding import required
-from ccproxy.api.common.fates import NO_LOGPROBS, ignored, kept, name_unused
+from ccproxy.api.common.fates import NO_LOGPROBS, granted, ignored, kept, name_unused
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
 from ccproxy.core.blocks import (
@@ -64,8 +64,10 @@ _USED: Mapping[str, Collection[str]] = {
     "file": ("file",),
     "input_file": ("file_data", "filename", "file_url", "file_id"),
 }
-# The `cache_control` for OpenAI's `prompt_cache_breakpoint`.
+# The `cache_control` for OpenAI's `prompt_cache_breakpoint`, without and with a `ttl`,
+# which is the least lifetime.
 _BREAKPOINT = Raw(b'{"type":"ephemeral"}')
+_LONG_BREAKPOINT = Raw(b'{"type":"ephemeral","ttl":"1h"}')
 _RENAMED = {"cache_control": "prompt_cache_breakpoint"}
 _NO_DETAIL = "the provider scales images and pages itself"
 # Some clients put OpenAI's encrypted reasoning into thinking blocks. This begins with a
@@ -84,6 +86,11 @@ class _File(msgspec.Struct):
     file_id: str | None = None
 
 
+class _Breakpoint(msgspec.Struct):
+    mode: Annotated[object, granted("each breakpoint is explicit")] = None
+    ttl: str | None = None
+
+
 class ContentPart(msgspec.Struct, omit_defaults=True):
     """A part of a message's content, in chat completions or Responses."""
 
@@ -100,7 +107,7 @@ class ContentPart(msgspec.Struct, omit_defaults=True):
     file_id: str | None = None
     detail: Annotated[object, ignored(_NO_DETAIL)] = None
     # Marks the end of a prompt that the client wants to be cached.
-    prompt_cache_breakpoint: dict[str, Raw] | None = None
+    prompt_cache_breakpoint: _Breakpoint | None = None
     # Fields of text in earlier answers.
     annotations: Annotated[object, kept("the proxy remembers citations")] = None
     logprobs: Annotated[object, ignored(NO_LOGPROBS)] = None
@@ -219,12 +226,23 @@ def _block(part: ContentPart, at: str, role: str, adjustments: Adjustments) -> B
     return block
 
 
-def _cached(part: ContentPart) -> Raw | UnsetType:
+def _cached(part: ContentPart, at: str, adjustments: Adjustments) -> Raw | UnsetType:
     """The part's breakpoint, by either name of the field."""
-    if part.prompt_cache_breakpoint is None:
+    marked = part.prompt_cache_breakpoint
+    if marked is None or not isinstance(part.cache_control, UnsetType):
         return part.cache_control
-    is_bare = isinstance(part.cache_control, UnsetType)
-    return _BREAKPOINT if is_bare else part.cache_control
+    path = f"{at}.prompt_cache_breakpoint.ttl"
+    match marked.ttl:
+        case None:
+            return _BREAKPOINT
+        case "30m":
+            return _LONG_BREAKPOINT
+        case "12h":
+            # The provider keeps no prefix longer than an hour.
+            adjustments.adjust(path)
+            return _LONG_BREAKPOINT
+    adjustments.ignore(path)
+    return _BREAKPOINT
 
 
 def _openai_block(
@@ -239,7 +257,7 @@ def _openai_block(
         return _marked_block(part, at, cached, adjustments)
     if not isinstance(cached, UnsetType):
         return _marked_block(part, at, cached, adjustments)
-    block = _marked_block(part, at, _BREAKPOINT, adjustments)
+    block = _marked_block(part, at, _cached(part, at, adjustments), adjustments)
     return evolve(block, renamed={**block.renamed, **_RENAMED})
 
 
@@ -300,12 +318,14 @@ def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> 
         arguments = "" if isinstance(part.input, UnsetType) else part.input
         identifier = NO_ID if part.id is None else part.id
         called = function_call(identifier, name, arguments, at, adjustments, {})
-        cached = _cached(part)
+        cached = _cached(part, at, adjustments)
         is_bare = isinstance(cached, UnsetType)
         return called if is_bare else called.replaced(cache_control=cached)
     try:
         native = msgspec.structs.replace(
-            part, prompt_cache_breakpoint=None, cache_control=_cached(part)
+            part,
+            prompt_cache_breakpoint=None,
+            cache_control=_cached(part, at, adjustments),
         )
         block = Block.decode(msgspec.json.encode(native), at)
     except msgspec.ValidationError as error:

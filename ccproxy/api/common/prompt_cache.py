@@ -2,7 +2,7 @@
 
 ==========================  ========================================================
 ``prompt_cache_options``    ``mode`` has OpenAI's meaning. ``ttl`` is a minimum: for
-                            ``30m``, the only value, an hour is sent.
+                            ``30m`` and ``12h``, an hour is sent, the provider's most.
 ``prompt_cache_retention``  A maximum: for ``24h``, an hour is sent.
 ==========================  ========================================================
 
@@ -51,7 +51,7 @@ def cache_wish(
     }
     known = {
         f"{_OPTIONS}.mode": ("implicit", "explicit"),
-        f"{_OPTIONS}.ttl": ("30m",),
+        f"{_OPTIONS}.ttl": ("30m", "12h"),
         _RETENTION: ("in_memory", "24h"),
     }
     wishes = {path: value for path, value in said.items() if value in known[path]}
@@ -59,8 +59,10 @@ def cache_wish(
     adjustments.ignore(*unknown)
     if retention == "24h":
         adjustments.adjust(_RETENTION)
+    if given.ttl == "12h":
+        adjustments.adjust(f"{_OPTIONS}.ttl")
     return CacheWish(
-        ttl="1h" if given.ttl == "30m" or retention == "24h" else None,
+        ttl="1h" if given.ttl in ("30m", "12h") or retention == "24h" else None,
         mode="explicit" if given.mode == "explicit" else "implicit",
         paths=tuple(wishes),
     )

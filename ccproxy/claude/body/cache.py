@@ -98,7 +98,8 @@ class Breakpoints:
         automatic = self._automatic_places(turns, allowed, free)
         others = [p for p in allowed if p not in automatic]
         kept = others[len(others) - min(free - len(automatic), len(others)) :]
-        self.ttl = self._choose_ttl(tools, turns, kept)
+        stay = [p for p in allowed if p in kept or p in automatic]
+        self.ttl = self._choose_ttl(tools, turns, stay)
         tools, turns = list(tools), list(turns)
         for place in marked:
             self._set(tools, turns, place, keep=place in kept or place in automatic)
@@ -212,8 +213,11 @@ def _read(marker: Raw) -> _CacheControl | None:
 
 
 def _is_without_ttl(holder: Block | Tool) -> bool:
-    """Whether a breakpoint has OpenAI's form, which has no time to live."""
-    return holder.renamed.get("cache_control") == "prompt_cache_breakpoint"
+    """Whether a breakpoint is OpenAI's, and inherits the request's time to live."""
+    marker = _marker(holder)
+    control = None if marker is None else _read(marker)
+    is_openais = holder.renamed.get("cache_control") == "prompt_cache_breakpoint"
+    return is_openais and (control is None or control.ttl is None)
 
 
 def _at(tools: Sequence[Tool], turns: Sequence[Turn], place: Place) -> Block | Tool:

@@ -51,6 +51,32 @@ def test_a_newer_field_of_responses_is_named(path: str, fields: dict[str, Any]) 
     assert found.is_unread
 
 
+@pytest.mark.parametrize(
+    ("ttl", "sent", "adjusted", "ignored"),
+    [
+        ("30m", '"ttl":"1h"', False, False),
+        ("12h", '"ttl":"1h"', True, False),
+        ("1y", '{"type":"ephemeral"}', False, True),
+    ],
+)
+def test_the_lifetime_of_a_breakpoint(
+    ttl: str, sent: str, adjusted: bool, ignored: bool
+) -> None:
+    marked = {"mode": "explicit", "ttl": ttl}
+    part = {"type": "text", "text": "hi", "prompt_cache_breakpoint": marked}
+    outcome = chat({"messages": [{"role": "user", "content": [part]}]})
+    path = "messages[0].content[0].prompt_cache_breakpoint.ttl"
+    assert sent in outcome.text
+    assert (path in outcome.adjusted, path in outcome.ignored) == (adjusted, ignored)
+
+
+def test_an_unknown_field_of_a_breakpoint_is_named() -> None:
+    part = {"type": "text", "text": "hi", "prompt_cache_breakpoint": {"newer": 1}}
+    outcome = responses({"input": [{"role": "user", "content": [part]}]})
+    path = "input[0].content[0].prompt_cache_breakpoint.newer"
+    assert outcome.ignored == (path,)
+
+
 def test_a_newer_effort_in_the_conversation_is_named() -> None:
     update = {"type": "configuration_update", "reasoning": {"effort": "high"}}
     outcome = responses({"input": [HI, update, HI]})
