@@ -16,6 +16,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.utils import getProcessOutputAndValue
 
 from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
+from tests.conftest import ExpectedErrors
 from tests.support.pages import PAGE_KEY, PAGE_URL, blocks
 from tests.support.server import KEY, RunningProxy, Upstream
 
@@ -26,6 +27,12 @@ pytestmark = [pytest.mark.clients, pytest.mark.threads]
 # Nobody listens there: what a client wants of the internet fails at once.
 _NOWHERE = "http://127.0.0.1:9"
 _CITY = ('{"city": ', '"Oslo"}')
+
+
+@pytest.fixture(autouse=True)
+def busy_machine(expected_errors: ExpectedErrors) -> None:
+    """A spare may need more than its three seconds; a request starts another."""
+    expected_errors.allow("no claude CLI can be kept ready")
 
 
 def weather(body: Mapping[str, Any]) -> Reply:
