@@ -26,7 +26,7 @@ TWO = calls(call("toolu_1", "Paris"), call("toolu_2", "Oslo"))
 def native(body: Mapping[str, Any]) -> list[Any]:
     """The turns of an upstream body, blocks and all, without the CLI's own marks.
 
-    Up to 2.1.260, the CLI of native mode tells the date in a block of its own.
+    2.1.251 tells the date in a block of its own, in native mode.
     """
     turns = []
     for message in body["messages"]:
