@@ -19,8 +19,9 @@ from ccproxy.core.blocks import Block, Text, ToolUse
 # Estimated memory of a block without its JSON, and of an answer without its blocks.
 # Larger arguments are compared as they are. A model does not write so much, and to
 # decode them would block all other threads.
-_LARGE_BYTES = 2**19
+_LARGE_BYTES = 2**18
 _BLOCK_BYTES = 300
+_LARGEST_INTEGER = 2**53
 _ENTRY_BYTES = 500
 _MOST_OF_ONE_KEY = 8
 
@@ -67,7 +68,9 @@ def _number(text: str) -> float | int | str:
     value = float(text)
     if not math.isfinite(value):
         return text
-    return int(value) if value.is_integer() else value
+    # As an integer, ``1e308`` would have 309 digits.
+    is_short = value.is_integer() and abs(value) < _LARGEST_INTEGER
+    return int(value) if is_short else value
 
 
 @frozen(kw_only=True)

@@ -49,6 +49,8 @@ from ccproxy.core.blocks import (
 from ccproxy.core.messages import Message
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9]")
+# Answers whose ids begin alike are compared by their content.
+_LONGEST_ID = 1_000
 _MOST_PLAIN = 4_096
 _DIGEST_BYTES = 16
 
@@ -302,7 +304,7 @@ def _has_server_tool(blocks: Sequence[Block]) -> bool:
 def _ids(blocks: Sequence[Block]) -> tuple[str, ...]:
     """The ids of calls, without the characters that some clients remove."""
     return tuple(
-        _NOT_IN_IDS.sub("", block.value.id)
+        _NOT_IN_IDS.sub("", block.value.id[:_LONGEST_ID])
         for block in blocks
         if isinstance(block.value, ToolUse)
     )

@@ -73,6 +73,16 @@ class Cause(StrEnum):
     PROVIDER_REFUSED = "provider_refused"
 
 
+# A message quotes a client's text, which can have megabytes.
+_LONGEST_MESSAGE, _LONGEST_PARAM = 4_000, 1_000
+
+
+def shortened(text: str, most: int = _LONGEST_MESSAGE) -> str:
+    """A text of at most ``most`` characters: without its middle if it is longer."""
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+
+
 class CCProxyError(Exception):
     """Root of all errors that a client may receive.
 
@@ -100,9 +110,9 @@ class CCProxyError(Exception):
         retry_after_seconds: float | None = None,
         cause: Cause | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = shortened(message)
+        self.param = None if param is None else shortened(param, _LONGEST_PARAM)
+        super().__init__(self.message)
         self.retry_after_seconds = retry_after_seconds
         self.cause = self.default_cause if cause is None else cause
 

@@ -28,6 +28,9 @@ from ccproxy.core.encoding import without_halves
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MOST_CHARACTERS = 128
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+# Some clients put a signature of some kilobytes into an id. The rest of a longer id is
+# left out: to replace characters in a text of megabytes holds the GIL for seconds.
+_LONGEST_ID = 2**16
 # The length of the hash suffix, which keeps two similar names apart.
 _HASH_DIGITS = 8
 
@@ -91,12 +94,17 @@ def is_sound(name: str) -> bool:
 
 def sound_name(name: str) -> str:
     """Make a valid name: ``_`` for other characters, a hash if empty or too long."""
-    cleaned = _NOT_IN_NAMES.sub("_", name)
+    cleaned = _NOT_IN_NAMES.sub("_", name[: _MOST_CHARACTERS + 1])
     return cleaned if 0 < len(cleaned) <= _MOST_CHARACTERS else hashed_name(name)
 
 
 def hashed_name(name: str) -> str:
     """Make a valid name that ends with a hash of ``name``."""
     digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
-    cleaned = _NOT_IN_NAMES.sub("_", name)
-    return f"{cleaned[: _MOST_CHARACTERS - _HASH_DIGITS - 1]}_{digest}"
+    start = name[: _MOST_CHARACTERS - _HASH_DIGITS - 1]
+    return f"{_NOT_IN_NAMES.sub('_', start)}_{digest}"
+
+
+def sound_id(identifier: str) -> str:
+    """Make a valid id of a call: ``_`` for other characters; never empty."""
+    return _NOT_IN_NAMES.sub("_", identifier[:_LONGEST_ID]) or "call"

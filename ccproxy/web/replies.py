@@ -161,7 +161,7 @@ def add_paths(request: Request, name: str, paths: Sequence[str]) -> None:
     room = _MOST_PATHS_CHARACTERS
     for path in dict.fromkeys(paths):
         # A path can contain names that the client chose, with any characters.
-        shown.append(_NO_HEADER.sub("?", path))
+        shown.append(_NO_HEADER.sub("?", path[:_MOST_PATHS_CHARACTERS]))
         room -= len(path) + 2
         if room < 0:
             shown[-1] = "..."

@@ -98,8 +98,70 @@ _PLACES: Sequence[tuple[str, str, bytes]] = (
 )
 
 
+def long_texts(size: int) -> Iterator[HostileBody]:
+    """Texts of about ``size`` bytes where a request usually has a short one."""
+    odd = "é" * (size // 2)
+    mark = "__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__"
+    urls = {
+        "parameter": "data:x;" + "a" * size,
+        "semicolons": "data:" + ";" * size,
+        "escapes": "data:image/png," + "%41" * (size // 3),
+        "blanks": " " * size,
+        "long https": "https://" + "a" * size,
+    }
+    called = [
+        {"role": "user", "content": "x"},
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": odd, "function": {"name": odd, "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": odd, "content": "r"},
+    ]
+    many = ",".join(["1e308"] * min(size // 6, 40_000))
+    function = {"id": "a", "function": {"name": "f", "arguments": f'{{"a":[{many}]}}'}}
+    hello = [{"role": "user", "content": "x"}]
+    asked: dict[str, Mapping[str, object]] = {
+        "ids of calls": {"messages": called},
+        "numbers of calls": {
+            "messages": [
+                *hello,
+                {"role": "assistant", "tool_calls": [function]},
+                {"role": "tool", "tool_call_id": "a", "content": "r"},
+            ]
+        },
+        "name of a tool": {
+            "messages": hello,
+            "tools": [{"type": "function", "function": {"name": odd}}],
+        },
+        "role": {"messages": [{"role": odd, "content": "x"}]},
+        "unknown field": {"messages": hello, odd: 1},
+        "model": {"messages": hello, "model": ":free" * (size // 5) + "x"},
+        "mark in blanks": {
+            "messages": [
+                {"role": "system", "content": f"{mark}\n{' ' * size}"},
+                *hello,
+            ]
+        },
+    }
+    for name, url in urls.items():
+        part = {"type": "image_url", "image_url": {"url": url}}
+        asked[f"{name} of a URL"] = {"messages": [{"role": "user", "content": [part]}]}
+    for name, fields in asked.items():
+        body = json.dumps(fields, ensure_ascii=False)
+        yield HostileBody(f"long text: {name}", CHAT, body.encode())
+    choice = {"type": "`- at" * (size // 5)}
+    anthropic = {"model": "sonnet", "max_tokens": 9, "messages": hello}
+    body = json.dumps({**anthropic, "tool_choice": choice})
+    yield HostileBody("long text: type of a choice", MESSAGES, body.encode())
+    source = {"type": "base64", "media_type": "image/png", "data": urls["parameter"]}
+    image = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    body = json.dumps({**anthropic, "messages": image})
+    yield HostileBody("long text: data of an image", MESSAGES, body.encode())
+
+
 def bodies(size: int) -> Iterator[HostileBody]:
-    """Some 290 requests."""
+    """Some 310 requests."""
+    yield from long_texts(size)
     for name, value in values(size).items():
         for place, path, frame in _PLACES:
             yield HostileBody(f"{name} as {place}", path, frame % value)

@@ -9,16 +9,25 @@ from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
 
-_URL = re.compile(
-    r"\s*data:(?P<type>[^;,]*)(?P<parameters>(?:;(?:\"[^\"]*\"|[^;,\"])*)*),(?P<data>.*)",
-    re.DOTALL | re.IGNORECASE,
+# Everything before the data. The quantifiers are possessive, so that no character is
+# scanned twice.
+_HEAD_OF_URL = re.compile(
+    r"\s*+data:(?P<type>[^;,]*+)(?P<parameters>(?:;(?:\"[^\"]*+\"|[^;,\"])*+)*+),",
+    re.IGNORECASE,
 )
+_SCHEME = re.compile(r"\s*+[a-z][a-z0-9+.-]*+:", re.IGNORECASE)
+# A regular expression holds the GIL until it returns, so it reads only the start of a
+# URL. A longer head is not read: it has at most the name of a file.
+_LONGEST_HEAD = 4096
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _FROM_URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n\v\f"
 _MOST_PADDING = 2
 # The number of base64 characters that `head` decodes.
 _HEAD = 64
+# The number of characters that are decoded in one step.
+_SLICE = 2**16
+_ESCAPE = 3
 
 
 @frozen
@@ -38,15 +47,16 @@ class DataURL:
 
 def read_data_url(url: str) -> DataURL | None:
     """Parse a data URL; None: it is not a data URL, or its base64 is invalid."""
-    match = _URL.fullmatch(url)
+    match = _HEAD_OF_URL.match(url, 0, _LONGEST_HEAD)
     if match is None:
         return None
+    text = url[match.end() :].encode()
     parameters = [p.strip().lower() for p in match["parameters"].split(";")]
     charset = next((p[8:] for p in parameters if p.startswith("charset=")), "")
     if "base64" in parameters:
-        data = standard_base64(match["data"].encode())
+        data = standard_base64(text)
     else:
-        data = b64encode(unquote_to_bytes(match["data"]))
+        data = b64encode(_unquoted(text))
     if data is None:
         return None
     return DataURL(match["type"].strip().lower(), charset.strip('"'), data)
@@ -69,11 +79,30 @@ def standard_base64(text: bytes) -> bytes | None:
     if is_padding and text.endswith(rest) and len(text) % 4 == 0:
         return text
     if b"%" in rest:
-        text = unquote_to_bytes(text)
+        text = _unquoted(text)
     text = text.translate(_FROM_URL_ALPHABET, _BLANKS).rstrip(b"=")
     if text.translate(None, _ALPHABET) or len(text) % 4 == 1:
         return None
     return text + b"=" * (-len(text) % 4)
+
+
+def _unquoted(text: bytes) -> bytes:
+    """Decode ``%`` escapes in short steps."""
+    decoded = bytearray()
+    place = 0
+    while place < len(text):
+        end = place + _SLICE
+        # No escape is cut in two.
+        escape = text.rfind(b"%", end - _ESCAPE + 1, end)
+        end = escape if escape >= 0 else end
+        decoded += unquote_to_bytes(text[place:end])
+        place = end
+    return bytes(decoded)
+
+
+def has_scheme(url: str) -> bool:
+    """Whether a URL begins with a scheme, such as ``data:``."""
+    return _SCHEME.match(url, 0, _LONGEST_HEAD) is not None
 
 
 def head(data: bytes) -> bytes:

@@ -20,6 +20,7 @@ from ccproxy.core.errors import (
     InvalidRequest,
     MissingParameter,
     RequestTooLarge,
+    shortened,
 )
 from ccproxy.core.json_text import has_more_values, with_short_strings
 from ccproxy.core.messages import MessagesRequest
@@ -191,6 +192,7 @@ def located(at: str) -> Iterator[None]:
 
 
 def _shape_error(text: str, at: str) -> ClientError:
+    text = shortened(text)
     match = _AT.match(text)
     what, path = (match["what"], match["path"]) if match else (text, None)
     param = (at + (path or "").removeprefix("$")).removeprefix(".")

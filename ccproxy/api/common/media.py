@@ -20,14 +20,19 @@ import msgspec
 from attrs import evolve, frozen
 from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.api.common.data_url import DataURL, head, read_data_url, standard_base64
+from ccproxy.api.common.data_url import (
+    DataURL,
+    has_scheme,
+    head,
+    read_data_url,
+    standard_base64,
+)
 from ccproxy.api.common.decoding import required
 from ccproxy.core.blocks import Block, Document, Image, ToolResult, is_blank
 from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import Adjustments
 
-_HTTPS = re.compile(r"https://[^/?#\s][^\s]*", re.IGNORECASE)
-_HAS_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_HTTPS = re.compile(r"https://[^/?#\s]", re.IGNORECASE)
 _PDF = "application/pdf"
 # The types that the Messages API accepts, by their first bytes.
 _TYPES: Mapping[str, Callable[[bytes], bool]] = {
@@ -144,7 +149,7 @@ def image(url: str | None, part: Part) -> Block:
     if _is_https(url):
         return part.url("image", url)
     # Some clients send base64 without ``data:…;base64,``.
-    is_bare = not _HAS_SCHEME.match(url)
+    is_bare = not has_scheme(url)
     found = read_data_url(f"data:;base64,{url}" if is_bare else url)
     block = None if found is None else part.binary(found, None, "image")
     if block is not None:
@@ -165,7 +170,7 @@ def document(data_url: str, name: str | None, part: Part) -> Block:
     Raises:
         InvalidRequest: the file is empty, or has another type.
     """
-    if not _HAS_SCHEME.match(data_url):
+    if not has_scheme(data_url):
         data_url = f"data:;base64,{data_url}"
     found = read_data_url(data_url)
     if found is None:
@@ -207,7 +212,8 @@ def no_uploads(file_id: str | None, at: str) -> None:
 
 
 def _is_https(url: str) -> bool:
-    return _HTTPS.fullmatch(url) is not None
+    # `split` is several times as fast as a regular expression for the whole URL.
+    return _HTTPS.match(url) is not None and url.split(maxsplit=1) == [url]
 
 
 class _Source(msgspec.Struct):

@@ -9,7 +9,6 @@ The Messages API requires:
 Source: ``MessageParam`` of anthropic-python 2.14 and the API's error messages.
 """
 
-import re
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
@@ -19,8 +18,8 @@ from attrs import evolve, frozen
 from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Adjustments, Message
+from ccproxy.core.tool_calls import sound_id
 
-_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _ASSISTANT, _USER = "assistant", "user"
 # The end of errors about calls and results that do not match.
 REPAIR = "; the server's option --repair-histories repairs such a conversation"
@@ -289,7 +288,7 @@ class _Ids:
 
     def take(self, identifier: str, at: str) -> str:
         """The client's id if it is valid and not yet taken, or else a similar id."""
-        base = candidate = _NOT_IN_IDS.sub("_", identifier.strip(NO_ID)) or "call"
+        base = candidate = sound_id(identifier.strip(NO_ID))
         while candidate in self._taken:
             self._tries[base] = self._tries.get(base, 1) + 1
             candidate = f"{base}-{self._tries[base]}"

@@ -7,7 +7,6 @@ id depends only on the history before the call.
 Source: rules 9 and 10 of the Messages API.
 """
 
-import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -17,9 +16,9 @@ from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.blocks import Block, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
+from ccproxy.core.tool_calls import sound_id
 
 _REPAIR = "; the server's option --repair-histories repairs such a conversation"
-_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class UniqueIds:
@@ -31,7 +30,7 @@ class UniqueIds:
 
     def take(self, identifier: str) -> str:
         """The id itself if it is valid and new; otherwise a similar id."""
-        base = candidate = _NOT_IN_IDS.sub("_", identifier) or "call"
+        base = candidate = sound_id(identifier)
         while candidate in self._taken:
             self._tries[base] = self._tries.get(base, 1) + 1
             candidate = f"{base}-{self._tries[base]}"

@@ -3,7 +3,6 @@
 Source: rules 2 to 5 of the Messages API.
 """
 
-import re
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
 from ccproxy.claude.body.history import (
@@ -27,8 +26,6 @@ _IDENTITIES = (
     "You are a Claude agent, built on Anthropic's Claude Agent SDK",
 )
 _MARK = "__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__"
-# What JavaScript's `trim` removes, and more.
-_MARK_LINE = re.compile(rf"(?m)^((?:[^\S\n]|\ufeff)*)({_MARK})((?:[^\S\n]|\ufeff)*)$")
 
 
 def read_request(
@@ -92,8 +89,24 @@ def distinct_system_prompt(text: str) -> str:
     is_line = "\n" not in text
     if text.startswith(_ATTRIBUTION) or (is_line and text.startswith(_IDENTITIES)):
         return f"\n{text}"
-    # The regular expression is slow, so it is only used if the text has the mark.
-    return _MARK_LINE.sub(r"\1`\2`\3", text) if _MARK in text else text
+    return _with_quoted_marks(text) if _MARK in text else text
+
+
+def _with_quoted_marks(text: str) -> str:
+    """Put backquotes around `_MARK` in each line that has nothing else."""
+    pieces: list[str] = []
+    place = 0
+    while (mark := text.find(_MARK, place)) >= 0:
+        begin = max(place, text.rfind("\n", place, mark) + 1)
+        end = text.find("\n", mark)
+        end = len(text) if end < 0 else end
+        line = text[begin:end]
+        # JavaScript's `trim` removes U+FEFF, too.
+        if line.replace("\ufeff", "").strip() == _MARK:
+            line = line.replace(_MARK, f"`{_MARK}`")
+        pieces += (text[place:begin], line)
+        place = end
+    return "".join((*pieces, text[place:]))
 
 
 def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn]:

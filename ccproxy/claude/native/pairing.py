@@ -18,11 +18,10 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
 )
 from ccproxy.core.errors import InvalidRequest
+from ccproxy.core.tool_calls import sound_id
 
 # The CLI takes `a_2` for another name of `a` and drops one of the results (2.1.330).
 _NUMBERED = re.compile(r"_\d+$")
-# Characters that the Messages API does not allow in an id.
-_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage, ...]:
@@ -101,7 +100,7 @@ class _Ids:
 
     def take(self, identifier: str) -> str:
         """The id itself if no other call has it; otherwise a similar id."""
-        base = candidate = _NOT_IN_IDS.sub("_", identifier) or "call"
+        base = candidate = sound_id(identifier)
         while self._is_ambiguous(candidate):
             self._tries[base] = self._tries.get(base, 1) + 1
             candidate = f"{base}-{self._tries[base]}"

@@ -13,7 +13,8 @@ import msgspec
 from attrs import frozen
 
 _LOGGED = re.compile(
-    r"^\S+ \[ERROR\] (?:API error \([^)]*\)|Error in API request): (.*)$", re.MULTILINE
+    r"^\S+ \[ERROR\] (?:API error \([^)\n]*\)|Error in API request): (.*)$",
+    re.MULTILINE,
 )
 # The status comes once or twice; an error within a stream has no status.
 _STATUS_AND_DOCUMENT = re.compile(r"(?:(\d{3}) (?:\d{3} )?)?(.*)")

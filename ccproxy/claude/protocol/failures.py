@@ -30,6 +30,7 @@ from ccproxy.core.errors import (
     RateLimited,
     RequestTooLarge,
     TimedOut,
+    shortened,
 )
 
 _SYNTHETIC_PREFIX = "API Error: "
@@ -48,7 +49,8 @@ _INTERNAL_ERROR = 500
 _TOO_LONG = ("prompt_too_long", "blocking_limit")
 # The CLI's advice for its interactive users.
 _ADVICE = re.compile(
-    r" *(?:Run (?:--model|/\w+)[^.]*\.|If it persists, check your inference gateway.*)"
+    r"(?<! ) *(?:Run (?:--model|/\w+)[^.]{0,200}\."
+    r"|If it persists, check your inference gateway.*)"
 )
 
 
@@ -232,11 +234,13 @@ _BY_KIND: Mapping[str, _Make] = {
 
 def error_for(refusal: Refusal) -> CCProxyError:
     """The client's error for a refusal, with the provider's message if it is known."""
-    message = _provider_message(refusal)
+    # Regular expressions for a text of any length would stop the reactor.
+    message = shortened(_provider_message(refusal).lstrip())
     make = _maker(refusal, message)
     # The CLI's text names the used up limit and the time of its reset.
     words = refusal.text if refusal.used_up and refusal.text else message
-    text = _ADVICE.sub("", words.replace(_SYNTHETIC_PREFIX, "")).strip()
+    words = shortened(words.lstrip()).replace(_SYNTHETIC_PREFIX, "")
+    text = _ADVICE.sub("", words).strip()
     if not text:
         reason = refusal.status or refusal.kind or "no reason"
         text = f"the model's provider failed ({reason})"

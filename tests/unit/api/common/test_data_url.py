@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.common.data_url import DataURL, head, read_data_url, standard_base64
+from ccproxy.api.common.data_url import (
+    DataURL,
+    has_scheme,
+    head,
+    read_data_url,
+    standard_base64,
+)
 
 DATA = bytes(range(256))
 STANDARD = b64encode(DATA)
@@ -47,6 +53,21 @@ def test_data_need_not_be_base64() -> None:
 )
 def test_what_is_no_data_url(url: str) -> None:
     assert read_data_url(url) is None
+
+
+@pytest.mark.parametrize("head", ["data:x;", "data:", "data:;;", " ", 'data:;"'])
+def test_a_head_of_megabytes_is_not_read(head: str) -> None:
+    # A regular expression for all of it took 10 s and a gigabyte for 6 MB.
+    assert read_data_url(f"{head}{head[-1] * 9_000_000},YQ==") is None
+    assert not has_scheme(" " * 9_000_000 + "a:")
+
+
+@pytest.mark.parametrize("skipped", [0, 1, 2, 3])
+def test_escapes_of_any_length_are_decoded(skipped: int) -> None:
+    text = "a" * skipped + quote(DATA) * 300
+    found = read_data_url(f"data:,{text}")
+    assert found is not None
+    assert found.data == b64encode(b"a" * skipped + DATA * 300)
 
 
 @given(st.binary(max_size=40), st.integers(0, 9), st.sampled_from(["", " ", "\r\n"]))

@@ -93,6 +93,12 @@ def test_a_line_that_the_cli_would_leave_out(before: str, after: str) -> None:
     assert told == f"{before}`{mark}`{after}"
 
 
+def test_every_line_that_the_cli_would_leave_out() -> None:
+    mark = "__SYSTEM_PROMPT_DYNAMIC_BOUNDARY__"
+    told = distinct_system_prompt(f"{mark}\na {mark}\n{mark}{mark}\n\n {mark}\n{mark}")
+    assert told == f"`{mark}`\na {mark}\n{mark}{mark}\n\n `{mark}`\n`{mark}`"
+
+
 def test_a_system_prompt_does_not_replace_the_clis_own_texts() -> None:
     text = "x-anthropic-billing-header: mine"
     composition = composed(request([U], system=text))

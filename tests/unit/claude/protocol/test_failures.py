@@ -315,6 +315,23 @@ def test_any_refusal_has_an_error_with_words(refusal: Refusal) -> None:
     assert 400 <= error.status < 600
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 1_000_000,
+        "Run /a " * 100_000,
+        "not available on " * 100_000,
+        "reached your specified " * 100_000,
+        "API Error: 400 " * 100_000,
+    ],
+)
+def test_a_text_of_megabytes_is_read_in_time(text: str) -> None:
+    # Without a limit, the regular expressions take hours.
+    error = error_for(Refusal(text=text, status=400))
+    assert isinstance(error, errors.InvalidRequest)
+    assert 0 < len(error.message) <= 4000
+
+
 @pytest.mark.parametrize("kind", ["unknown", "server_error"])
 def test_a_provider_that_sends_nothing(kind: str) -> None:
     text = "API Error: Stream idle timeout - no chunks received"
