@@ -156,6 +156,7 @@ _ITEMS: Mapping[tuple[type[msgspec.Struct], str], type[msgspec.Struct]] = {
     (ResponsesRequest, "input"): ItemFields,
     (ResponsesRequest, "tools"): ToolFields,
     (ToolFields, "tools"): ToolFields,
+    (ItemFields, "tools"): ToolFields,
     (ItemFields, "output"): ContentPart,
 }
 _STEP = re.compile(r"(\w+)(\[0\])?")

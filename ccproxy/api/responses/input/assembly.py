@@ -10,10 +10,10 @@ from attrs import evolve, frozen
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.responses.encryption import Encryptor
+from ccproxy.api.responses.input.item_messages import input_messages
 from ccproxy.api.responses.input.items import (
     DecodedItem,
     has_encrypted_content,
-    input_messages,
     kept_items,
     resolve,
 )

@@ -14,6 +14,7 @@ from ccproxy.api.common.past_calls import ToolCallParam
 from ccproxy.api.common.tools import ToolKind
 
 REFERENCE = "item_reference"
+ADDITIONAL_TOOLS = "additional_tools"
 SHELLS: Mapping[str, ToolKind] = {
     "local_shell_call": ToolKind.LOCAL_SHELL,
     "shell_call": ToolKind.SHELL,
@@ -34,6 +35,8 @@ USED: Mapping[str, Collection[str]] = {
     "reasoning": ("encrypted_content", "content", "summary"),
     "compaction": ("encrypted_content",),
     REFERENCE: (),
+    # Only developers may add tools, so `role` says nothing more.
+    ADDITIONAL_TOOLS: ("role", "tools"),
 }
 
 
@@ -67,6 +70,8 @@ class ItemFields(msgspec.Struct):
     )
     environment: Annotated[object, ignored("your client knows its shell")] = None
     max_output_length: Annotated[object, ignored("outputs are not cut")] = None
+    # A field of `additional_tools`.
+    tools: list[msgspec.Raw] | None = None
 
     @property
     def called_id(self) -> str | None:

@@ -35,6 +35,7 @@ from ccproxy.api.responses.input.items import (
     INCLUDE_ENCRYPTED,
     INCLUDE_SOURCES,
     DecodedItem,
+    additional_tools,
     check_number,
     decode_items,
 )
@@ -99,10 +100,12 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     for index, wanted in enumerate(request.include or ()):
         if wanted not in (INCLUDE_ENCRYPTED, INCLUDE_SOURCES):
             adjustments.ignore(f"include[{index}]")
+    items, items_param = _items(request, adjustments)
     offered = decode_tools(
         [bytes(raw) for raw in request.tools or ()],
         request.tool_choice,
         adjustments,
+        additional=additional_tools(items),
         one_call=request.parallel_tool_calls is False,
         max_tool_calls=request.max_tool_calls,
     )
@@ -122,7 +125,6 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     limit, limit_param = first_given(
         {name: getattr(request, name) for name in _LIMITS}, adjustments
     )
-    items, items_param = _items(request, adjustments)
     return DecodedResponsesRequest(
         items=items,
         request=MessagesRequest(

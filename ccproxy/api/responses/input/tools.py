@@ -191,6 +191,7 @@ def decode_tools(
     choice: object,
     adjustments: Adjustments,
     *,
+    additional: Mapping[str, bytes],
     one_call: bool = False,
     max_tool_calls: int | None = None,
 ) -> DecodedTools:
@@ -200,6 +201,8 @@ def decode_tools(
         given: the JSON of each entry of ``tools``.
         choice: ``tool_choice``, decoded to Python objects.
         adjustments: records the paths of tools and fields that are omitted or changed.
+        additional: the JSON of further tools, by their paths; the response does not
+            repeat them. A repeated definition counts once.
         one_call: whether the model may call only one tool at a time.
         max_tool_calls: the largest number of calls of the provider's tools.
 
@@ -208,12 +211,18 @@ def decode_tools(
     """
     decoded: list[ToolFields] = []
     found: list[_Given] = []
-    for index, raw in enumerate(given):
-        at = f"tools[{index}]"
-        kind, raw, at = plain(raw, at, adjustments)
+    paths = {f"tools[{index}]": raw for index, raw in enumerate(given)}
+    known = set(given)
+    for at, raw in additional.items():
+        if raw not in known:
+            known.add(raw)
+            paths[at] = raw
+    for path, definition in paths.items():
+        kind, raw, at = plain(definition, path, adjustments)
         if kind == _TOOL_SEARCH:
             adjustments.ignore(at)
-            decoded.append(ToolFields(kind))
+            if path not in additional:
+                decoded.append(ToolFields(kind))
             continue
         if not kind.startswith(SEARCH_TYPE) and kind not in _OFFERED:
             unsupported(
@@ -222,7 +231,8 @@ def decode_tools(
                 "function, custom, namespace, local_shell or shell",
             )
         tool = _read(raw, at, adjustments)
-        decoded.append(tool)
+        if path not in additional:
+            decoded.append(tool)
         if kind.startswith(SEARCH_TYPE):
             adjustments.search_web(_search(tool, at, max_tool_calls))
         else:

@@ -138,6 +138,37 @@ def test_search_for_more_tools_is_left_out_and_told(fields: dict[str, Any]) -> N
     assert call.ignored == ("tools[0].defer_loading", "tools[1]")
 
 
+def test_tools_of_an_item_come_after_the_tools_of_the_request() -> None:
+    one, two, three = ({**FUNCTION, "name": name} for name in "abc")
+    items = [
+        {"type": "message", "role": "user", "content": "Hi"},
+        {"type": "additional_tools", "role": "developer", "tools": [two, three]},
+        # A client that sends the whole conversation may have a definition twice.
+        {"type": "additional_tools", "role": "developer", "tools": [one, two]},
+    ]
+    found = decoded(tools=[one], input=items)
+    assert [tool.value.name for tool in found.request.tools] == ["a", "b", "c"]
+    assert found.ignored == ()
+    [repeated] = json.loads(b"{%b}" % found.echo.json)["tools"]
+    assert repeated["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("added", "param"),
+    [
+        ({}, "input[0].tools"),
+        ({"tools": [{"type": "function"}]}, "input[0].tools[0].name"),
+        ({"tools": [{"type": "file_search"}]}, "input[0].tools[0].type"),
+    ],
+)
+def test_fault_in_tools_of_an_item_has_its_path(
+    added: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(ClientError) as caught:
+        decoded(input=[{"type": "additional_tools", "role": "developer", **added}])
+    assert caught.value.param == param
+
+
 def test_name_that_is_too_long_with_its_namespace_is_shortened() -> None:
     """And comes back whole."""
     space = {"type": "namespace", "name": "n" * 127, "tools": [FUNCTION]}
