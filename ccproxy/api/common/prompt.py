@@ -45,6 +45,9 @@ _NO_EFFORTS = ("none", "minimal")
 _EFFORTS = (*_NO_EFFORTS, "low", "medium", "high", "xhigh", "max")
 # The effort that is sent instead of those that the Messages API lacks.
 _LEAST_EFFORT = "low"
+# The proxy looks for stop sequences of white space in each piece of the answer. Its
+# work grows with their number, and with the square of their length.
+_MOST_BLANK_STOPS, _LONGEST_BLANK_STOP = 32, 100
 
 
 @frozen
@@ -302,7 +305,19 @@ def stops(named: Mapping[str, str], adjustments: Adjustments) -> tuple[str, ...]
     Args:
         named: the sequences by their paths in the request.
         adjustments: records the paths of empty sequences.
+
+    Raises:
+        InvalidRequest: there are too many sequences of white space, or one is too long.
     """
+    blank = [path for path, text in named.items() if text and is_blank(text)]
+    for number, path in enumerate(blank):
+        if number >= _MOST_BLANK_STOPS or len(named[path]) > _LONGEST_BLANK_STOP:
+            raise InvalidRequest(
+                f"`{path}`: at most {_MOST_BLANK_STOPS} stop sequences may be white "
+                f"space, each with at most {_LONGEST_BLANK_STOP} characters, because "
+                "the proxy looks for them itself; send fewer or shorter sequences",
+                param=path,
+            )
     adjustments.ignore(*(path for path, text in named.items() if not text))
     return tuple(text for text in named.values() if text)
 

@@ -289,6 +289,19 @@ def test_the_newer_bound_wins() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stop", "param"),
+    [(["a", "\n" * 101], "stop[1]"), (["\n", *"ab", *["\t "] * 32], "stop[34]")],
+)
+def test_stop_sequences_of_white_space_have_a_limit(
+    stop: list[str], param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        call(stop=stop)
+    assert refused.value.param == param
+    assert len(call(stop=[*["\n" * 100] * 32, *["END" * 100] * 99]).ignored) == 0
+
+
+@pytest.mark.parametrize(
     ("stop", "expected", "ignored"),
     [
         ("END", ("END",), ()),
