@@ -16,7 +16,7 @@ __all__ = ["Proxy", "Settings", "__version__", "create_proxy"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what others embed when it is first used.
+    """Import the names for embedding when they are first used.
 
     The program's entry point must run before most modules are imported.
     """

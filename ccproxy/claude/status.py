@@ -28,7 +28,7 @@ def cli_status(
         windows: the subscription's rate limits.
         can_start: whether processes may be started now.
         why_not: why the CLI does not answer; empty: no reason is known.
-        why_not_updated: why the CLI that was installed last is not used; empty: it is.
+        why_not_updated: why the CLI that was installed last is not used; empty: used.
     """
     account, known_version = Account(), None
     if known is not None:

@@ -99,6 +99,6 @@ class CommandOptions(Command, SettingsOptions):
 def fail(program: str, message: str, status: ExitStatus) -> NoReturn:
     """End the program with one line on stderr, and tell the service manager."""
     print(f"{program}: {message}", file=sys.stderr)
-    # Not every user can read the journal of a service.
+    # `systemctl status` shows this text to users who cannot read the journal.
     notify(f"STATUS={FAILED} {message}", os.environ)
     sys.exit(status)

@@ -1,15 +1,16 @@
 """The commands of the program ``ccproxy``.
 
-A command is imported when it is named. The imports take most of the time of a short
-command: `ccproxy ready`, which health checks run twice a minute, must not load the
-server.
+`load` imports only the module of the command that is run, because imports take most of
+the time of a short command. Health checks run `ccproxy ready` twice a minute, so that
+command must not load the server.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
 
-Command = Callable[[Sequence[str]], NoReturn]
+# Runs a command with its arguments, and exits.
+RunFunction = Callable[[Sequence[str]], NoReturn]
 
 
 def load(arguments: Sequence[str]) -> Callable[[], None]:
@@ -19,7 +20,7 @@ def load(arguments: Sequence[str]) -> Callable[[], None]:
         arguments: `sys.argv`.
 
     Returns:
-        The function that runs it.
+        The function that runs the command.
     """
     importer = COMMANDS.get(arguments[1]) if len(arguments) > 1 else None
     if importer is not None:
@@ -29,44 +30,44 @@ def load(arguments: Sequence[str]) -> Callable[[], None]:
     return main
 
 
-def _completion() -> Command:
+def _completion() -> RunFunction:
     from ccproxy.cli.completion.command import run_completion
 
     return run_completion
 
 
-def _conformance() -> Command:
+def _conformance() -> RunFunction:
     from ccproxy.cli.conformance.command import run_conformance
 
     return run_conformance
 
 
-def _doctor() -> Command:
+def _doctor() -> RunFunction:
     from ccproxy.cli.doctor.command import run_doctor
 
     return run_doctor
 
 
-def _ready() -> Command:
+def _ready() -> RunFunction:
     from ccproxy.cli.ready import run_ready
 
     return run_ready
 
 
-def _service() -> Command:
+def _service() -> RunFunction:
     from ccproxy.cli.service.command import run_service
 
     return run_service
 
 
-def _usage() -> Command:
+def _usage() -> RunFunction:
     from ccproxy.cli.usage.command import run_usage
 
     return run_usage
 
 
 # Each value imports the function that runs the command.
-COMMANDS: Mapping[str, Callable[[], Command]] = {
+COMMANDS: Mapping[str, Callable[[], RunFunction]] = {
     "completion": _completion,
     "conformance": _conformance,
     "doctor": _doctor,

@@ -1,7 +1,7 @@
 """The entry point of the program ``ccproxy``: Ctrl-C never prints a traceback.
 
-This module imports the program in `main` only. The imports take most of the time of
-the start, and Ctrl-C during the imports must be handled, too.
+Only the function `main` imports the rest of the program. The imports take most of the
+time of the start, and Ctrl-C during the imports must be handled, too.
 """
 
 import os
@@ -13,7 +13,7 @@ _INTERRUPTED = 130  # the status that shells report for SIGINT
 
 def main() -> None:
     """Run the program with the arguments of ``sys.argv``."""
-    # A shell script ignores SIGINT for the programs that it starts with `&`.
+    # Programs that a shell script starts with `&` ignore SIGINT; they keep doing so.
     is_handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_handled:
         # An exception could be caught, or be printed, by a module that is imported.
@@ -22,7 +22,7 @@ def main() -> None:
 
     run = load(sys.argv)
     if is_handled:
-        # Twisted replaces this handler only.
+        # Twisted handles SIGINT only in place of this default handler.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         run()

@@ -50,7 +50,7 @@ class Options(CommandOptions):
         "a server with the same options would work on this machine, `ccproxy "
         "conformance` whether the CLI does what ccproxy relies on. `ccproxy ready` "
         "asks a running server whether it is ready. `ccproxy usage` shows used tokens "
-        "and their cost. `ccproxy service` runs the server as a service of yours."
+        "and their cost. `ccproxy service` installs the server as your own service."
     )
 
     @override

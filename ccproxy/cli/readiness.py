@@ -22,7 +22,7 @@ _OK = 200
 
 @frozen
 class Readiness:
-    """What a server has answered: whether it is ready, and its message."""
+    """The answer of a server: whether the server is ready, and its message."""
 
     is_ready: bool
     message: str
@@ -33,7 +33,7 @@ class _Error(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """What is read of the document of ``GET /ready``, or of an error document."""
+    """The fields that are read from an answer to ``GET /ready``, or from an error."""
 
     ready: bool = False
     message: str = ""
@@ -90,12 +90,12 @@ def address_of(endpoint: str) -> ServerAddress:
     """The address to connect to for an endpoint on which a server listens.
 
     Raises:
-        ValueError: the endpoint does not tell the address; the message is for the
+        ValueError: the endpoint does not contain the address; the message is for the
             operator.
     """
     if is_inherited(endpoint):
         raise ValueError(
-            f"--listen: {endpoint} is a socket of systemd's; pass the --host and "
+            f"--listen: systemd opens the socket {endpoint}; pass the --host and "
             "--port of that socket instead"
         )
     kind, *rest = (re.sub(r"\\(.)", r"\1", part) for part in _PART.findall(endpoint))
@@ -105,7 +105,10 @@ def address_of(endpoint: str) -> ServerAddress:
         return ServerAddress(path=named.get("address", first))
     port = named.get("port", first)
     if not (port.isdecimal() and int(port)):
-        raise ValueError(f"the endpoint {endpoint} tells no port to ask")
+        raise ValueError(
+            f"the endpoint {endpoint} has no fixed port; pass the --port on which the "
+            "server listens"
+        )
     host = named.get("interface", "")
     return ServerAddress(
         host=_EVERYWHERE.get(host, host), port=int(port), has_tls=uses_tls(endpoint)
@@ -127,7 +130,7 @@ def address_of_url(url: str) -> ServerAddress:
 
 
 def ask(address: ServerAddress, key: str) -> Readiness:
-    """Ask the server at an address; no answer is an answer, too."""
+    """Ask the server at an address; a server that does not answer is not ready."""
     try:
         status, body = _request(address, key)
     except (OSError, HTTPException) as error:
@@ -152,7 +155,7 @@ def _read(status: int, body: bytes) -> Readiness:
     try:
         answer = msgspec.json.decode(body, type=_Answer)
     except msgspec.DecodeError:
-        message = f"the response is not a ccproxy's: status {status}"
+        message = f"the server that answers is not ccproxy: status {status}"
         return Readiness(is_ready=False, message=message)
     if answer.error is not None:
         message = f"status {status}: {answer.error.message}"

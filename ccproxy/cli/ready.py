@@ -24,10 +24,10 @@ class ReadyOptions(CommandOptions):
 
     program = "ccproxy ready"
     about = (
-        "Asks a running server for GET /ready, and prints its message. Pass the "
-        "server's --port or --listen, and its key. Exit status: 0: the server is "
-        "ready; 1: it is not, or does not answer; 2: the command line or a setting is "
-        "wrong."
+        "Sends GET /ready to a running server, and prints the message of the answer. "
+        "Pass the server's --port or --listen, and its key. Exit status: 0: the server "
+        "is ready; 1: the server is not ready, refuses the key, or does not answer; 2: "
+        "the command line or a setting is wrong."
     )
     shows_settings = False
 

@@ -31,15 +31,14 @@ class NativeSettings(SuspensionLimits):
         default_text="none",
         help="tools of Claude Code that the model may use on this machine, separated "
         "by commas, for example Read,WebSearch; mcp__SERVER or "
-        "mcp__SERVER__TOOL: those of a server in --mcp-config",
+        "mcp__SERVER__TOOL names tools of a server in --mcp-config",
     )
     mcp_config: Path | None = option(
         group=Group.PROCESSES,
         metavar="FILE",
         parse=Path,
-        help="a file with MCP servers, as Claude Code has it: "
-        '{"mcpServers": {...}}; of these, the model may use those that --agent-tools '
-        "names",
+        help="a file with MCP servers in Claude Code's format: "
+        '{"mcpServers": {...}}; the model may use the tools that --agent-tools names',
     )
     show_agent_tools: bool = option(
         group=Group.PROCESSES,

@@ -24,7 +24,7 @@ class ProgramOptions(usage.Options):
     Attributes:
         about: what the command does.
         metavars: the name of a flag's value in ``--help``, by flag.
-        choices: the possible values of a flag, by flag; for shells.
+        choices: the possible values of a flag, by flag; for completion by shells.
     """
 
     about: ClassVar[str] = ""
@@ -39,7 +39,7 @@ class ProgramOptions(usage.Options):
         return "\n".join(parts)
 
     def _sections(self, width: int) -> Sequence[str]:
-        """What ``--help`` shows behind the introduction."""
+        """The sections of ``--help`` after the introduction."""
         return [section("Options", self.own_entries(), width)]
 
     def own_flags(self) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Reads the operator's MCP servers: the file of ``--mcp-config``.
 
-The file has the form of Claude Code's own: ``{"mcpServers": {NAME: CONFIG}}``. The
+The file has the format of Claude Code: ``{"mcpServers": {NAME: CONFIG}}``. The
 servers that ``--agent-tools`` names are used, as ``mcp__NAME`` (all tools of a server)
 or ``mcp__NAME__TOOL``. The CLI replaces ``${VARIABLE}`` and ``${VARIABLE:-DEFAULT}`` in
 a configuration.
@@ -54,8 +54,8 @@ def read_mcp_servers(
     """Read and check the servers that ``--agent-tools`` names.
 
     Raises:
-        SettingsError: the file, or a server that is used, is wrong; or there is no
-            server of a name.
+        SettingsError: the file, or a server that is used, is wrong; or a name in
+            ``--agent-tools`` belongs to no server.
     """
     named = [name for name in settings.agent_tools if is_mcp_tool(name)]
     path = settings.mcp_config

@@ -32,7 +32,8 @@ from ccproxy.store.engine import store_url
 # Betas of the Messages API that every process sends, besides the CLI's own betas.
 BETAS: tuple[str, ...] = ()
 
-# A search along PATH takes 0.1 ms, and each request needs a launch several times.
+# The CLI is searched along PATH again after this time. A search takes 0.1 ms, and each
+# request needs the result several times.
 _SEARCH_SECONDS = 1.0
 _CLOSED = "the proxy's service has not been started"
 
@@ -179,7 +180,7 @@ class Runtime:
         return found
 
     def _find_again(self, known: Path) -> Path:
-        """The CLI's path now; an update may move the CLI, or be under way."""
+        """The CLI's path now, or the known path while an update has removed the CLI."""
         try:
             return self._find()
         except ClaudeUnavailable:

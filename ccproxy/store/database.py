@@ -70,8 +70,8 @@ class Database:
         # SQLite allows one writer at a time. Without this lock, the other writers would
         # sleep and try again.
         self._writing = Lock()
-        # The number of writers that found the file locked by another process.
-        self._turns_in_vain = 0
+        # The number of writers that gave up, because another process held the lock.
+        self._lock_failures = 0
 
     def open(self) -> "Deferred[Engines]":
         """Open and migrate the database, if it is not open yet.
@@ -150,19 +150,20 @@ class Database:
     ) -> _T:
         """Run ``change(connection, *args, **options)`` in a transaction that writes."""
         engines = await self.open()
-        turns = self._turns_in_vain
+        lock_failures = self._lock_failures
 
         def work() -> _T:
             with engines.in_use(), self._writing:
-                if self._turns_in_vain != turns:
-                    # A writer before this one has waited for another process until its
-                    # time limit. The writers behind it would wait for as long, each.
+                if self._lock_failures != lock_failures:
+                    # Since this call began, another writer has waited for the lock of
+                    # another process until its time limit. Without this check, each
+                    # waiting writer would wait as long, one after the other.
                     raise OperationalError(_LOCKED)
                 try:
                     with engines.writing.begin() as connection:
                         return change(connection, *args, **options)
                 except DBAPIError as error:
-                    self._turns_in_vain += is_locked(error)
+                    self._lock_failures += is_locked(error)
                     raise
 
         return await self._in_thread(work, engines)

@@ -27,7 +27,7 @@ DATABASE_FILE = "responses.sqlite"
 
 BUSY_SECONDS = 8
 _CONNECT_SECONDS = 3
-# The part of an SQLite error code that is not the extension.
+# Masks an extended SQLite error code; the rest is the primary code.
 _PRIMARY_CODE = 0xFF
 _CONNECTIONS = 4
 _WRITABLE_BY_OTHERS = 0o022

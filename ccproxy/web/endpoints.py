@@ -1,4 +1,4 @@
-"""What the text of an endpoint says. Pure."""
+"""Properties of an endpoint, read from its text. Pure."""
 
 
 def uses_tls(text: str) -> bool:

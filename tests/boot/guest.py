@@ -194,7 +194,7 @@ def check_user_service() -> None:
     assert f"http://127.0.0.1:{PORT}/v1" in unit.get("StatusText")
     passed("it is installed, started and ready")
     process = unit.get("MainPID")
-    assert "already runs so" in me(*install)
+    assert "already runs with these settings" in me(*install)
     assert unit.get("MainPID") == process
     passed("installed again, it is left alone")
     unit.check_key()

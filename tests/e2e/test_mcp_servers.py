@@ -119,5 +119,5 @@ async def test_the_doctor_connects_to_each_server(claude: Path, tmp_path: Path) 
     shop, broken = told
     assert (shop.status, broken.status) == (CheckStatus.WRONG, CheckStatus.WRONG)
     assert "the server shop has no tool mcp__shop__tims" in shop.message
-    assert shop.remedy == f"it has {PRICE}, {PRODUCT}"
+    assert shop.remedy == f"its tools are: {PRICE}, {PRODUCT}"
     assert "cannot connect to the server broken" in broken.message

@@ -83,7 +83,7 @@ NO_LOGIN = Status(
             id="no login",
         ),
         pytest.param(
-            *(200, b"<html>", "the response is not a ccproxy's: status 200"),
+            *(200, b"<html>", "the server that answers is not ccproxy: status 200"),
             id="another server",
         ),
     ],
@@ -123,8 +123,8 @@ def test_no_server(call: Call) -> None:
 @pytest.mark.parametrize(
     ("flags", "key", "words"),
     [
-        (["--listen=systemd:domain=INET:index=0"], KEY, "is a socket of systemd's"),
-        (["--port=0"], KEY, "tells no port to ask"),
+        (["--listen=systemd:domain=INET:index=0"], KEY, "systemd opens the socket"),
+        (["--port=0"], KEY, "has no fixed port"),
         ([], "", "no key is set"),
     ],
 )

@@ -140,7 +140,7 @@ def test_install_again_changes_nothing(systemd: Machine) -> None:
     key = systemd.key.read_text()
     told = systemd.install(LINGER="yes")
     assert systemd.changes() == []
-    assert "the service already runs so" in told
+    assert "the service already runs with these settings" in told
     assert "note:" not in told
     assert systemd.key.read_text() == key
     # Other flags make another unit, with the same key.

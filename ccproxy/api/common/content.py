@@ -64,8 +64,8 @@ _USED: Mapping[str, Collection[str]] = {
     "file": ("file",),
     "input_file": ("file_data", "filename", "file_url", "file_id"),
 }
-# The `cache_control` for OpenAI's `prompt_cache_breakpoint`, without and with a `ttl`,
-# which is the least lifetime.
+# The `cache_control` for OpenAI's `prompt_cache_breakpoint`, without and with a `ttl`.
+# OpenAI's `ttl` is a minimum.
 _BREAKPOINT = Raw(b'{"type":"ephemeral"}')
 _LONG_BREAKPOINT = Raw(b'{"type":"ephemeral","ttl":"1h"}')
 _RENAMED = {"cache_control": "prompt_cache_breakpoint"}
@@ -164,17 +164,18 @@ def content_blocks(
 def as_users_results(
     content: str | list[ContentPart] | None, called: str | None, *, is_error: bool
 ) -> list[ContentPart] | None:
-    """The content of a ``tool`` message that has results as the Messages API has them.
+    """The parts of a ``tool`` message that has ``tool_result`` blocks.
 
-    There, results are parts of a message of the user.
+    These blocks are the Messages API's form of results. In the Messages API, they are
+    parts of a message of the user.
 
     Args:
         content: the message's content.
-        called: the message's id of a call, for results without an id.
+        called: the id of the call in the message, for results without an id.
         is_error: whether the message says that the call failed.
 
     Returns:
-        The parts; None if the message has no such part.
+        The parts; None if the message has no such block.
     """
     if not isinstance(content, list) or all(p.type != RESULT for p in content):
         return None

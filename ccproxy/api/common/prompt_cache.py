@@ -2,7 +2,7 @@
 
 ==========================  ========================================================
 ``prompt_cache_options``    ``mode`` has OpenAI's meaning. ``ttl`` is a minimum: for
-                            ``30m`` and ``12h``, an hour is sent, the provider's most.
+                            ``30m`` and ``12h``, an hour is sent, the longest.
 ``prompt_cache_retention``  A maximum: for ``24h``, an hour is sent.
 ==========================  ========================================================
 

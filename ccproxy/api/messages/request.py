@@ -68,8 +68,8 @@ _REFUSED = {
     "container": "the proxy supports no containers",
     "mcp_servers": "the proxy supports no MCP servers; run their tools in your client",
     "compaction": "the proxy does not compact conversations; send a shorter one",
-    # Claude Code in auto mode then makes the check itself: `claude gateway` says so at
-    # its `GET /protocol`, "Messages".
+    # After this error, Claude Code in auto mode makes the check itself.
+    # Source: `GET /protocol` of `claude gateway`, "Messages".
     "safeguards": "the proxy cannot ask the provider for a safety check",
     "inference_geo": "the proxy cannot choose where the model runs",
 }

@@ -90,7 +90,7 @@ class Relay:
         Raises:
             PassthroughFailed: the other server cannot be reached, sends nothing for too
                 long, or closes the connection before the end of its response.
-            ShuttingDown: the time of `drain` is over.
+            ShuttingDown: the proxy stops, and the time limit of `drain` is over.
         """
         silence = _Silence(self._clock, self._silence_seconds)
         sent = Deferred.fromCoroutine(self._send(request, target, path, body, silence))
@@ -187,12 +187,12 @@ class _Silence:
         self._cancel = cancel
 
     def heard(self) -> None:
-        """Begin again: the server has sent something, or may send again."""
+        """Restart the time limit: the server has sent something, or may send again."""
         self.stop()
         self._limit = self._clock.callLater(self._seconds, self._expired)
 
     def stop(self) -> None:
-        """Stop measuring."""
+        """Stop the time limit."""
         if self._limit.active():
             self._limit.cancel()
 
@@ -259,17 +259,17 @@ class _ResponseBody(Protocol):
         self._request.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
-        """Pause the other server; it is not silent by itself now."""
+        """Pause the other server, and stop the time limit of its silence."""
         self._silence.stop()
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Let the other server go on."""
+        """Resume the other server, and restart the time limit."""
         self._heard()
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Close the connection, because the client's is closed."""
+        """Close the connection, because the client's connection is closed."""
         self.transport.stopProducing()
 
     @override

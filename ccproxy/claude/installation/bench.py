@@ -45,9 +45,9 @@ class ScriptedAnswer(Enum):
 
 # The CLI replaces this message of the provider with its own text, without the numbers.
 TOO_LONG_MESSAGE = "prompt is too long: 222222 tokens > 200000 maximum"
-# An answer takes 2 ms.
+# The CLI answers a ping within 2 ms.
 _PING_SECONDS = 3.0
-# No provider has it; the scripted API accepts any.
+# A beta that no provider knows. The scripted API accepts every beta.
 CHECK_BETA = "ccproxy-check-2026-01-01"
 
 

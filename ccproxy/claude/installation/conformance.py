@@ -16,13 +16,13 @@ UNUSABLE   the binary is too old, unsafe, or not the CLI: requests fail; examine
            later
 =========  ===========================================================================
 
-The place of the binary is looked at for each request, before each start of a process,
-and every few seconds. If another binary is there, the binary before stays in use until
-the decisive checks of the new binary are done: its processes take requests, and new
-processes are started from its file if that file still exists. A new binary that is
-worse than the one before is not used while the file of the one before exists. While the
-place is empty, or its file is not whole yet, requests that need a new process wait for
-some seconds.
+The proxy looks at the place of the binary for each request, before each start of a
+process, and every ten seconds. If a new binary is there, the old binary stays in use
+until the decisive checks of the new binary are done: processes of the old binary take
+requests, and new processes are started from its file if that file still exists. If the
+new binary is worse, the old binary stays in use while its file exists. While the place
+is empty, or has an incomplete file, requests that need a new process wait for some
+seconds.
 
 Source: docs/claude-cli-protocol.md, "Body mode" and "Versions".
 """
@@ -49,11 +49,11 @@ from ccproxy.core.errors import Cause, CCProxyError, ClaudeUnresponsive
 # The time before a binary without a result is examined again.
 _REEXAMINE_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
-# How often the place of the binary is looked at, usually, and while it is empty.
+# The time between two looks at the place of the binary: usually, and while it is empty.
 _LOOK_SECONDS = 10.0
 _SOON_SECONDS = 0.25
-# The longest time in which an update is expected to put a whole file there. npm and pip
-# take some seconds to unpack 220 MB.
+# The longest time that an update takes to put a complete file there. npm and pip unpack
+# 220 MB within some seconds.
 _UPDATE_SECONDS = 15.0
 
 
@@ -93,9 +93,9 @@ class Conformance:
         # was found to be worse.
         self._used: ExaminedBinary | None = None
         self._new: ExaminedBinary | None = None
-        # The reason that the log has, while a binary is examined again.
-        self._told: str | None = None
-        # Since when the place does not have the binary in use.
+        # While a binary is examined again: the reason that was logged the first time.
+        self._logged_reason: str | None = None
+        # When the binary in use left its place; None: the binary is there.
         self._changed_since: float | None = None
         self._is_waited_for = False
         self._waiting: list[Deferred[None]] = []
@@ -150,6 +150,7 @@ class Conformance:
 
     @property
     def _in_force(self) -> ExaminedBinary | None:
+        """The binary in use; but if it is bad, a new one that is being examined."""
         used, new = self._used, self._new
         if used is not None and (used.is_good or new is None or not new.is_examining):
             return used
@@ -212,7 +213,7 @@ class Conformance:
 
         Args:
             has_processes: whether processes of a binary that was examined can take the
-                request; then nothing is waited for.
+                request; then this method does not wait.
 
         Raises:
             CCProxyError: there is no CLI, or the CLI cannot be used.
@@ -233,7 +234,7 @@ class Conformance:
         """Whether a process may be started for any request.
 
         Returns:
-            False: a binary is being examined, or put there; ``known`` will be called.
+            False: a binary is being examined or installed; ``known`` will be called.
 
         Raises:
             CCProxyError: the binary cannot be used, or is gone.
@@ -255,7 +256,7 @@ class Conformance:
         """Whether a worker of body mode may be started.
 
         Returns:
-            False: a binary is being examined, or put there; ``known`` will be called.
+            False: a binary is being examined or installed; ``known`` will be called.
 
         Raises:
             CCProxyError: the binary cannot be used, or is gone.
@@ -271,7 +272,7 @@ class Conformance:
         return is_usable
 
     def fit(self, launch: LaunchSpec) -> LaunchSpec:
-        """How the binary in use is started, by what it can do.
+        """How the binary in use is started: without options that it does not know.
 
         Args:
             launch: how a CLI with all options is started.
@@ -315,7 +316,7 @@ class Conformance:
             self._timer.reset(_SOON_SECONDS)
 
     def _tick(self) -> None:
-        """Look, also if no request arrives."""
+        """Look at the place of the binary at intervals, also without requests."""
         self._timer = None
         with suppress(CCProxyError):
             # Requests get this error.
@@ -336,18 +337,18 @@ class Conformance:
         """Examine a binary without a result again, after some time."""
         age = self._clock.seconds() - examined.decided_seconds
         if examined.is_without_result and age >= _REEXAMINE_SECONDS:
-            self._told = examined.why
+            self._logged_reason = examined.why
             self._examiner.examine(examined)
 
     def _decided(self, examined: ExaminedBinary) -> None:
-        is_told, self._told = examined.why == self._told, None
+        is_logged, self._logged_reason = examined.why == self._logged_reason, None
         used = self._used
         if examined is used:
-            if not is_told:
-                self._tell(examined, None)
+            if not is_logged:
+                self._log_verdict(examined, None)
         elif used is not None and self._is_there(used) and examined.is_worse_than(used):
             self._changed_since = None
-            if not is_told:
+            if not is_logged:
                 self._report.kept(used, examined)
         else:
             self._use(examined)
@@ -362,10 +363,12 @@ class Conformance:
         """Use a binary from now on."""
         before, self._used, self._new = self._used, examined, None
         self._changed_since = None
-        self._tell(examined, before)
+        self._log_verdict(examined, before)
         self._reached()
 
-    def _tell(self, examined: ExaminedBinary, before: ExaminedBinary | None) -> None:
+    def _log_verdict(
+        self, examined: ExaminedBinary, before: ExaminedBinary | None
+    ) -> None:
         match examined.verdict:
             case BinaryVerdict.DIFFERS:
                 self._report.differs(examined)
@@ -378,20 +381,16 @@ class Conformance:
         if before is not None and examined.is_good:
             self._report.updated(before, examined)
 
-    def _report_standing(self, examined: ExaminedBinary) -> None:
-        if examined is self._used:
-            self._report.standing(examined)
-
     def _forget_new(self) -> None:
         if self._new is not None:
             self._new = None
             self._examiner.cancel()
 
     def _return_to(self, used: ExaminedBinary) -> None:
-        """The binary in use is back at its place."""
+        """Forget the new binary: the binary in use is back at its place."""
         self._forget_new()
         # Its own examination may have been cancelled before the end.
-        self._told = used.why
+        self._logged_reason = used.why
         self._examiner.examine(used)
 
     def _reached(self) -> None:

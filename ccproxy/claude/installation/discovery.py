@@ -47,7 +47,7 @@ class CLIDiscovery:
     """Runs one discovery at a time; any number of callers may wait for it.
 
     Attributes:
-        answer: what the CLI has answered last to an initialization; None: nothing.
+        answer: the CLI's last answer to an initialization; None: no answer yet.
         error: why the last discovery failed; None: it has not failed.
 
     Args:
@@ -79,11 +79,11 @@ class CLIDiscovery:
             self._under_way = under_way
 
     def learn(self, answer: InitializeAnswer, binary: BinaryID | None) -> None:
-        """Keep the answer of a process of this binary."""
+        """Keep an answer to an initialization, and the binary that has sent it."""
         self.answer, self._binary = answer, binary
 
     def knows(self, binary: BinaryID | None) -> bool:
-        """Whether a process of this binary was the last that has answered."""
+        """Whether the last answer came from a process of this binary."""
         return self.answer is not None and self._binary == binary
 
     def retry(self) -> None:
@@ -92,7 +92,7 @@ class CLIDiscovery:
             self.start()
 
     async def why_unknown(self, binary: BinaryID | None) -> str:
-        """Why a binary has not answered; starts a discovery. Empty: it has."""
+        """Why no process of a binary has answered; empty: one has. Asks if needed."""
         if not self.knows(binary):
             # The CLI may have been installed or replaced since the last discovery.
             self.start()
@@ -102,7 +102,7 @@ class CLIDiscovery:
         if self.error is None:
             return "it has not answered yet"
         is_busy = self.error.cause is Cause.NO_PROCESS_SLOT
-        # Then all processes are those of an older binary, and answer.
+        # Processes of an older binary have all slots. They still answer requests.
         return "" if is_busy and self.answer is not None else self.error.message
 
     def probe(self) -> "Deferred[None]":

@@ -9,7 +9,7 @@ from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeUnavailable
 
-# The better ones first.
+# From the best to the worst.
 _ORDER = (
     *(BinaryVerdict.MERGES, BinaryVerdict.DIFFERS),
     *(BinaryVerdict.FAILED, BinaryVerdict.UNUSABLE),
@@ -49,7 +49,7 @@ class ExaminedBinary:
         return self.verdict in (BinaryVerdict.MERGES, BinaryVerdict.DIFFERS)
 
     def is_worse_than(self, other: "ExaminedBinary") -> bool:
-        """Whether an examined binary should not replace another one."""
+        """Whether this binary should not replace the other binary."""
         return _ORDER.index(self.verdict) > _ORDER.index(other.verdict)
 
     @property

@@ -15,7 +15,7 @@ from ccproxy.claude.process.binary_id import BinaryID
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, ClaudeUnavailable
 
 _RETRY_SECONDS = 1.0
-# What is true of a file that is whole.
+# Errors that an incomplete file cannot cause. The examination is not repeated.
 _FINAL = (Cause.CLI_TOO_OLD, Cause.CLI_FALLS_SHORT)
 
 
@@ -71,14 +71,14 @@ class Examiner:
 
         Args:
             examined: the binary; its verdict is set.
-            may_change: whether the binary may be a file that is still being written, so
-                that a failure is not believed.
+            may_change: whether the file may still be written; then an examination that
+                fails is repeated.
         """
         self.cancel()
         kept = self._stored(examined.binary)
         if kept is not None:
             examined.decide(kept)
-            self._tell_decided(examined)
+            self._report_decision(examined)
             self._completed(examined)
             return
         examined.decided_seconds = self._clock.seconds()
@@ -118,14 +118,14 @@ class Examiner:
     async def _found(
         self, examined: ExaminedBinary, may_change: Callable[[], bool]
     ) -> ProbeResult:
-        """Make the checks; repeat an examination that was killed, or came too early."""
+        """Make the checks; repeat them if the CLI was killed, or was incomplete."""
 
         def decided(result: ProbeResult) -> None:
             # The program that was started may be another file already.
             is_same = identify(examined.launch.binary) == examined.binary
             if is_same and examined is self._examined:
                 examined.decide(result)
-                self._tell_decided(examined)
+                self._report_decision(examined)
 
         is_repeated = False
         while True:
@@ -144,8 +144,8 @@ class Examiner:
         else:
             # Requests get the same error.
             examined.decide(ProbeResult())
-        self._tell_decided(examined)
+        self._report_decision(examined)
 
-    def _tell_decided(self, examined: ExaminedBinary) -> None:
+    def _report_decision(self, examined: ExaminedBinary) -> None:
         examined.decided_seconds = self._clock.seconds()
         self._decided(examined)

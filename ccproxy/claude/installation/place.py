@@ -1,8 +1,7 @@
 """The place of the CLI's program: which binary is there now.
 
 An update replaces the file, moves a symbolic link to another version, or deletes the
-folder of the version. For some seconds there may be no file, or a file that is not
-whole.
+folder of the version. For some seconds there may be no file, or an incomplete file.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Tells the operator in the log what was found out about a binary of the CLI."""
+"""Logs, for the operator, what was found out about a binary of the CLI."""
 
 from twisted.logger import Logger
 
@@ -27,7 +27,7 @@ class ConformanceReport:
         )
 
     def kept(self, before: ExaminedBinary, rejected: ExaminedBinary) -> None:
-        """A worse binary was put in the place of one that is still there."""
+        """A worse binary is at the place; the file of the old binary still exists."""
         self._log.warn(
             "the CLI was replaced by {path}, which is not used: {why}. Requests are "
             "answered by {before} at {kept} while that file exists",

@@ -118,7 +118,7 @@ class HeldText:
         return []
 
     def opaque(self, raw: bytes) -> list[Event]:
-        """Take a delta of another type, such as a citation; lost if text is held."""
+        """Take a delta of another type; the delta is lost while text is held."""
         return [] if self._is_held else self._blocks.opaque(raw)
 
     def begin_message(self) -> None:

@@ -1,7 +1,8 @@
-"""Waits until the operator's MCP servers are connected, and says what they offer.
+"""Waits until the operator's MCP servers are connected, and lists their tools.
 
 The CLI connects to its servers when it starts. It sends the first question when each
-server is connected or has failed. Until then it reports the server as ``pending``.
+server is connected or has failed. Until then, the CLI reports the server as
+``pending``.
 
 Source: docs/claude-cli-protocol.md, "MCP servers of the operator".
 """

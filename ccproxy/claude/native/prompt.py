@@ -141,7 +141,8 @@ class Prompt:
         messages: see the module's invariants.
         max_tokens: the limit of the answer, thinking included; None: the model's limit.
         stop: the sequences at which the answer ends; the answer does not contain them.
-        blank_stops: further such sequences, of white space; the proxy applies them.
+        blank_stops: stop sequences of white space. The provider refuses them, so the
+            proxy applies them.
         effort: the effort; None: the model's default.
         tools: the client's tools that the model may call.
         must_call: whether the answer has to be a call of one of ``tools``.

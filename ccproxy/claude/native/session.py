@@ -286,7 +286,7 @@ class Session:
             ):
                 self._log.warn(
                     "the model does not have the tools of the MCP server {name}: the "
-                    "claude CLI reports that it is {status}; run ccproxy doctor",
+                    "claude CLI reports the server as {status}; run ccproxy doctor",
                     name=server.name,
                     status=server.status,
                 )

@@ -124,7 +124,7 @@ class SessionSetup:
         self._send(history.turn(said, str(uuid4()), model=self._model, ask=True))
 
     async def _hidden_tools(self) -> Sequence[str]:
-        """The tools that the operator's servers have, but that are off."""
+        """The tools of the operator's servers that ``--agent-tools`` does not name."""
         if not self._launch.has_limited_servers:
             return ()
         states = await settled_servers(self._controls, self._pause)

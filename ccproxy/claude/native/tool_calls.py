@@ -23,7 +23,7 @@ from ccproxy.config.mcp_names import CLIENT_SERVER, mcp_tool
 from ccproxy.core.blocks import Block, RedactedThinking, ToolUse
 from ccproxy.core.stream import Event, Restarted
 
-_CLIENTS = f"{mcp_tool(CLIENT_SERVER)}__"
+_CLIENT_PREFIX = f"{mcp_tool(CLIENT_SERVER)}__"
 _TWICE = "the model gave two answers"
 
 
@@ -70,7 +70,7 @@ class ToolCallDecoder:
 
     @property
     def is_hidden(self) -> bool:
-        """Whether the current block is a call that is not sent as a block."""
+        """Whether the current block is a call that the client does not get."""
         return self._own is not None or (
             self._answer is not None and self._answer.is_open
         )
@@ -92,8 +92,8 @@ class ToolCallDecoder:
         return events
 
     def _call(self, identifier: str, name: str) -> list[Event]:
-        # Some version may not leave the names of the client's tools as they are.
-        name = name.removeprefix(_CLIENTS)
+        # A version of the CLI may show the client's tools with this prefix.
+        name = name.removeprefix(_CLIENT_PREFIX)
         if name in self._tool_names:
             self._is_calling = self.has_called = True
             return [*self._text.flush(), *self._blocks.call(identifier, name)]

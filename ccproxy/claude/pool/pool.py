@@ -194,7 +194,7 @@ class Pool:
             self._selector.dismiss_all()
 
     def wake(self) -> None:
-        """Serve requests and start spares: workers may be started, or are outdated."""
+        """Serve requests, after workers may be started again or the CLI was updated."""
         self._selector.dismiss_outdated()
         self._refill(now=True)
         self._serve()
@@ -324,7 +324,7 @@ class Pool:
             chosen = self._selector.choose(client, promised)
         except CCProxyError as error:
             if error.cause is Cause.CLI_REPLACED and self.has_workers:
-                # A worker of the binary before can send the request.
+                # A worker of the old binary can send the request.
                 return False
             client.fail(error)
             return True

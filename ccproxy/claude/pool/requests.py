@@ -40,7 +40,7 @@ _SHORTEST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 # Weight of the newest answer in the moving average of answer times.
 _NEWEST = 0.2
-# Counts of tokens get one of this number of processes, so that answers get the others.
+# Counts of tokens get at most one process in four. Answers get the others.
 _COUNTS_SHARE = 4
 
 
@@ -82,7 +82,7 @@ class PendingAnswer(Generic[_Process]):
 
     Attributes:
         queued_seconds: the time for which the request has waited for its first process.
-        is_count: whether tokens are counted, and nothing is answered.
+        is_count: whether the request only counts tokens.
     """
 
     is_count = False
@@ -310,7 +310,7 @@ class RequestQueue(Generic[_Q]):
         A count of tokens waits while other counts have their share of the processes.
 
         Args:
-            answering: the requests that have a process; it may change meanwhile.
+            answering: the requests that have a process; read anew for each request.
         """
         for question in self:
             counts = sum(each.is_count for each in answering)

@@ -270,7 +270,7 @@ class WorkerSelector:
         return worker is not None
 
     def dismiss_outdated(self) -> None:
-        """Stop each worker without a request that runs a binary not in use any more."""
+        """Stop each idle worker and each spare of a binary that is no longer in use."""
         for worker in (*self._idle, *self._spares):
             if not self._factory.is_current(worker):
                 _ = self._idle.discard(worker) or self._spares.discard(worker)

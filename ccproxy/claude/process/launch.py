@@ -129,7 +129,8 @@ class LaunchSpec:
         model: the model with which the CLI starts.
         agent_tools: the tools that the CLI may run by itself: Claude Code's own tools,
             and tools of the operator's MCP servers.
-        operator_servers: the operator's MCP servers, with the file of each.
+        operator_servers: the operator's MCP servers by name, with the configuration
+            file of each.
         mcp_servers: names of tool servers whose tools may be called.
         arguments: further arguments.
         operator_body: fields that the operator adds to each request's body.
@@ -221,9 +222,9 @@ class LaunchSpec:
     def without(self, tools: Collection[str]) -> "LaunchSpec":
         """The launch without tools that the client has under the same names.
 
-        Without this, the CLI would run its own tool instead of the client's. A server
-        of the operator's is off if the name of any of the client's tools begins like
-        those of the server's tools.
+        Without this, the CLI would run its own tool instead of the client's. An MCP
+        server of the operator's is off if the name of a client's tool begins with
+        ``mcp__SERVER__``.
         """
         servers = {
             name: path

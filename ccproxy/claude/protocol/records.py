@@ -77,7 +77,7 @@ def listed_as(tool: str) -> str:
 
 
 class MCPServerStatus(msgspec.Struct):
-    """An MCP server that the CLI connects to by itself, or of the proxy."""
+    """The state of an MCP server: the proxy's own, or another that is configured."""
 
     name: str
     status: str

@@ -45,9 +45,9 @@ def apply_flag_settings(
 ) -> Mapping[str, object]:
     """The settings of a turn in native mode.
 
-    Every key is sent, because the CLI keeps the old value of an absent key; without
-    ``denied`` there is no old value of ``permissions``. The tools in ``denied`` are not
-    shown to the model.
+    The CLI keeps the old value of an absent key, so every key is sent. Only
+    ``permissions`` is absent if no tool is denied, because it then has no old value.
+    The tools in ``denied`` are not shown to the model.
     """
     permissions = {"permissions": {"deny": list(denied)}} if denied else {}
     return {

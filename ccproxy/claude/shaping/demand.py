@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.body.tools import call_request
-from ccproxy.claude.shaping.parts import NUMBERED, PartsShaper
+from ccproxy.claude.shaping.parts import BLOCK_EVENTS, PartsShaper
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain
 from ccproxy.core.blocks import Text, ToolUse, text_block
 from ccproxy.core.stream import (
@@ -143,5 +143,5 @@ def _without_text(events: Sequence[Event]) -> list[Event]:
     return [
         event
         for event in events
-        if not (isinstance(event, NUMBERED) and event.index in texts)
+        if not (isinstance(event, BLOCK_EVENTS) and event.index in texts)
     ]

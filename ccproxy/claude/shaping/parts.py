@@ -29,8 +29,8 @@ from ccproxy.core.stream import (
     ThinkingDelta,
 )
 
-# The events of a block.
-NUMBERED = (
+# The types of events that belong to a block, and have its index.
+BLOCK_EVENTS = (
     ContentBlockStart,
     ContentBlockStop,
     TextDelta,
@@ -96,7 +96,7 @@ class AnswerParts:
                     passed.append(event)
                 case Restarted():
                     passed += self._restart(event)
-                case _ if isinstance(event, NUMBERED):
+                case _ if isinstance(event, BLOCK_EVENTS):
                     index = event.index + self._offset
                     self._next_index = max(self._next_index, index + 1)
                     self._has_passed_blocks = True

@@ -135,7 +135,7 @@ class TurnDecoder(FallibleTurn):
         return self._is_bad_request
 
     def lose(self, error: CCProxyError) -> list[Event]:
-        """The end of the answer if the process is lost: an answer that is whole stays.
+        """End the answer because the process is lost; a complete answer does not fail.
 
         Args:
             error: why the process is lost.

@@ -1,8 +1,8 @@
 """The command ``ccproxy completion``, and its exit statuses.
 
-The scripts are made by ``python -m tests.support.reference`` from the declarations of
-the options; a test compares them. The wheel has the same scripts as data, where the
-shells look for them.
+``python -m tests.support.reference`` makes the scripts from the declarations of the
+options; a test compares them. The wheel also installs the scripts as data files, in the
+directories where shells look for them.
 
 =====  ==================================================================
 0      the script was printed
@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from ccproxy.cli.command_line import Command
 
-# The names are those that the shells look for.
+# The name of each script is the name that the shell looks for.
 SCRIPTS: Mapping[str, str] = {
     "bash": "ccproxy.bash",
     "fish": "ccproxy.fish",

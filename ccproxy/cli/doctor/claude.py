@@ -77,8 +77,8 @@ def login_remedy(binary: Path, environment: Mapping[str, str], platform: str) ->
     return (
         f"no browser can be opened here: run `{binary.name} setup-token` on a machine "
         "with a browser, and set CLAUDE_CODE_OAUTH_TOKEN here to the token that it "
-        f"prints; or run `{binary}` in a terminal here, and open the address that it "
-        "prints elsewhere; or set ANTHROPIC_API_KEY"
+        f"prints; or run `{binary}` in a terminal here, and open the printed address "
+        "in a browser on another machine; or set ANTHROPIC_API_KEY"
     )
 
 

@@ -24,14 +24,14 @@ from ccproxy.config.mcp_names import is_tool_of, mcp_tool
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
 _NAME = "mcp"
-# Longer than the time after which the CLI gives up a server (30 s).
+# The CLI waits 30 s for a server.
 _PATIENCE_SECONDS = 45.0
 
 
 async def examine_servers(
     launch: LaunchSpec, context: CLIContext
 ) -> AsyncIterator[CheckResult]:
-    """Start a CLI with the operator's servers; each server gets a result.
+    """Start a CLI with the operator's servers, and yield a result for each server.
 
     Args:
         launch: how a process of native mode is started.
@@ -45,8 +45,13 @@ async def examine_servers(
         yield CheckResult(CheckStatus.WRONG, _NAME, f"the claude CLI failed: {error}")
         return
     except DeferredTimeoutError:
-        message = f"the claude CLI did not connect within {_PATIENCE_SECONDS:g} s"
-        yield CheckResult(CheckStatus.WRONG, _NAME, message)
+        message = (
+            "the claude CLI did not connect to the MCP servers within "
+            f"{_PATIENCE_SECONDS:g} s"
+        )
+        yield CheckResult(
+            CheckStatus.WRONG, _NAME, message, "check the servers in --mcp-config"
+        )
         return
     for result in _results(launch, states):
         yield result
@@ -55,8 +60,8 @@ async def examine_servers(
 async def _states(launch: LaunchSpec, context: CLIContext) -> Sequence[ServerState]:
     connection = _Connection(launch, context)
     try:
-        told = Deferred.fromCoroutine(connection.states())
-        return await told.addTimeout(_PATIENCE_SECONDS, context.clock)
+        states = Deferred.fromCoroutine(connection.states())
+        return await states.addTimeout(_PATIENCE_SECONDS, context.clock)
     finally:
         await connection.close()
 
@@ -74,18 +79,21 @@ def _results(
                 CheckStatus.WRONG, _NAME, message, "check the server in --mcp-config"
             )
             continue
-        yield _of_tools(launch, name, [tool.name for tool in state.tools])
+        yield _tools_result(launch, name, [tool.name for tool in state.tools])
 
 
-def _of_tools(launch: LaunchSpec, server: str, tools: Sequence[str]) -> CheckResult:
+def _tools_result(launch: LaunchSpec, server: str, tools: Sequence[str]) -> CheckResult:
+    """Check that a connected server has the tools that ``--agent-tools`` names."""
     names = {f"{mcp_tool(server)}__{tool}" for tool in tools}
     whole = {mcp_tool(server), f"{mcp_tool(server)}__*"}
     wanted = {name for name in launch.agent_tools if is_tool_of(name, server)}
     missing = sorted(wanted - whole - names)
-    listed = ", ".join(sorted(names)) or "no tools"
+    listed = ", ".join(sorted(names)) or "none"
     if missing:
         message = f"the server {server} has no tool {', '.join(missing)}"
-        return CheckResult(CheckStatus.WRONG, _NAME, message, f"it has {listed}")
+        return CheckResult(
+            CheckStatus.WRONG, _NAME, message, f"its tools are: {listed}"
+        )
     used = names if wanted & whole else wanted
     return CheckResult(
         CheckStatus.OK,
@@ -96,7 +104,7 @@ def _of_tools(launch: LaunchSpec, server: str, tools: Sequence[str]) -> CheckRes
 
 
 class _Connection:
-    """A CLI that connects to its servers, and is asked nothing else."""
+    """A CLI process that only connects to its MCP servers."""
 
     def __init__(self, launch: LaunchSpec, context: CLIContext) -> None:
         self._clock = context.clock

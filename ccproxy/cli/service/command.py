@@ -1,8 +1,8 @@
 """The command ``ccproxy service``, and its exit statuses.
 
 =====  ==================================================================
-0      it is done; `status`: the service runs, and its server is ready
-1      it could not be done; `status`: no service, or it is not ready
+0      the action is done; `status`: the service runs, and its server is ready
+1      the action failed; `status`: there is no service, or it is not ready
 2      the command line or a setting is wrong; nothing was changed
 =====  ==================================================================
 """
@@ -25,7 +25,7 @@ from ccproxy.cli.service.systemd import Systemd
 from ccproxy.config.reading import read_settings
 from ccproxy.config.settings import SettingsError
 
-# The service has no other variables of the shell.
+# The variables of the shell that can change the settings of the service.
 _KEPT = ("PROXY_API_KEY", "PROXY_API_KEY_FILE", "HOME", "XDG_STATE_HOME")
 
 
@@ -34,10 +34,10 @@ class ServiceOptions(Command):
 
     program = "ccproxy service"
     about = (
-        "Runs the server as a service of yours: as a unit of the user's systemd, or as "
-        "an agent of launchd on macOS. `install` writes and starts the service, "
-        "`status` shows whether it works, `uninstall` stops and removes it. Each has a "
-        "--help of its own."
+        "Installs the server as your own service: a unit of the user's systemd, or an "
+        "agent of launchd on macOS. `install` writes and starts the service, `status` "
+        "shows whether the service works, `uninstall` stops and removes the service. "
+        "Each action has its own --help."
     )
 
     @override
@@ -57,9 +57,9 @@ class ServiceInstallOptions(CommandOptions):
     about = (
         "Writes a service that runs the server with the given options, starts it, and "
         "makes it start when you log in. The API key is taken from --api-key, "
-        "PROXY_API_KEY or --api-key-file; otherwise a new key is made. It is in a file "
-        "that only you can read. Repeat the command to change the options. No other "
-        "variable of the shell reaches the service."
+        "PROXY_API_KEY or --api-key-file; otherwise a new key is made. The key is "
+        "stored in a file that only you can read. Repeat the command to change the "
+        "options. Of the shell's other variables, the service gets PATH only."
     )
     shows_settings = False
     needs_key = False
@@ -93,7 +93,7 @@ class ServiceStatusOptions(Command):
     program = "ccproxy service status"
     about = (
         "Shows the state of the service, its address, and what GET /ready says. Exit "
-        "status: 0: the service runs and is ready; 1: it is not."
+        "status: 0: the service runs and is ready; 1: the service is not ready."
     )
 
     @override
@@ -203,7 +203,7 @@ def _uninstall(arguments: Sequence[str]) -> NoReturn:
 
 
 def _manager(program: str, *, is_dry: bool = False) -> ServiceManager:
-    """The user's service manager; with ``is_dry`` it need not answer."""
+    """The user's service manager; with ``is_dry``, the manager need not answer."""
     try:
         manager = _find_manager(os.environ)
         if not is_dry:
@@ -239,7 +239,7 @@ def _perform(
             why = f"{error}; see `{manager.log_command}`"
             fail(program, why, ExitStatus.FAILED)
         if done:
-            # Before an error on stderr, wherever the two go.
+            # Flushed, so that the line comes before an error on stderr.
             print(done, flush=True)
 
 

@@ -1,7 +1,7 @@
 """The service as its manager starts it: program, arguments, variables. Pure.
 
-Two kinds of settings are not arguments, because other local users can see a command
-line: the API key is in a file, and other secrets are variables of the service.
+Secrets are not arguments, because other local users can see a command line. The API key
+is in a file. Other secrets are variables of the service.
 """
 
 import math
@@ -78,7 +78,8 @@ def define(
         search_path: the variable ``PATH`` of the service.
 
     Raises:
-        SettingsError: a flag means something else in a service.
+        SettingsError: a value would mean something else in a service, or cannot be
+            written into the service's file.
     """
     arguments = []
     variables = {"PATH": search_path}

@@ -27,9 +27,9 @@ _SESSION = frozenset(
     )
 )
 _SESSION_PREFIXES = ("LC_", "XDG_")
-# In the paths of programs that `uvx` runs; uv may delete them at any time.
+# A directory in the path of each program that `uvx` runs. uv may delete it at any time.
 _CACHE = "archive-v0"
-# Stands for the key that will be made.
+# Takes the place of the new key while the settings are checked.
 _SOME_KEY = "k" * SHORTEST_KEY
 
 
@@ -42,7 +42,7 @@ class Installation:
     """What the installation will do.
 
     Attributes:
-        steps: the changes, in order; none: everything is as it should be.
+        steps: the changes, in order; empty: the service already runs like this.
         notes: what the operator should know.
     """
 
@@ -70,11 +70,11 @@ class Installation:
             given: the values of each flag on the command line.
             environment: the variables of the shell.
             argv0: the name by which this program was started.
-            is_forced: whether files of others may be replaced.
+            is_forced: whether files that this command has not written are replaced.
 
         Raises:
             SettingsError: a setting is wrong.
-            NotInstalled: there is another reason.
+            NotInstalled: the service cannot be installed for another reason.
         """
         folder = config_home(environment) / "ccproxy"
         places = Places(key=folder / "key", environment=folder / "environment")
@@ -83,7 +83,7 @@ class Installation:
         if settings.api_key_file is not None:
             places = evolve(places, key=settings.api_key_file.absolute())
             if "api-key" in given:
-                raise SettingsError("--api-key: --api-key-file is given, too; use one")
+                raise SettingsError("--api-key: omit it, or omit --api-key-file")
         else:
             steps += key_steps(places.key, keys, is_forced=is_forced)
         _check_server(settings, keys, environment)
@@ -111,8 +111,9 @@ class Installation:
         )
 
     def report(self) -> Sequence[str]:
-        """What the operator has now, after the steps."""
-        did = "the service was started" if self.steps else "the service already runs so"
+        """Describe the service after the steps, for the operator."""
+        unchanged = "the service already runs with these settings"
+        did = "the service was started" if self.steps else unchanged
         return (
             f"{did}; it starts when you log in. `ccproxy service status` shows its "
             f"address, `{self.manager.log_command}` its log",
@@ -129,7 +130,7 @@ def _own_keys(settings: Settings) -> Sequence[str]:
 def _check_server(
     settings: Settings, keys: Sequence[str], environment: Mapping[str, str]
 ) -> None:
-    """Make the server, which opens nothing, because that checks the settings."""
+    """Check the settings by making the server, which opens nothing yet."""
     check_keys(settings.endpoints, keys)
     # systemd passes its sockets to the service only.
     listen = tuple(text for text in settings.listen if not is_inherited(text))
@@ -146,7 +147,7 @@ def _check_claude(settings: Settings, environment: Mapping[str, str]) -> None:
 
 
 def _program(argv0: str, environment: Mapping[str, str]) -> Path:
-    """The path of this program; a link stays, so that it survives an update."""
+    """The path of this program; links are kept, so the path survives an update."""
     found = shutil.which(argv0, path=environment.get("PATH"))
     if found is None:
         raise NotInstalled(
@@ -166,7 +167,7 @@ def _with_state_dir(
     settings: Settings,
     environment: Mapping[str, str],
 ) -> Mapping[str, Sequence[str]]:
-    """The flags, with the state directory if a variable of the shell has moved it."""
+    """The flags; with ``--state-dir`` if a variable of the shell sets the directory."""
     moved = environment.get("XDG_STATE_HOME") and settings.state_dir is not None
     if not moved or "state-dir" in given:
         return given

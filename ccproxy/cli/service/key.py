@@ -14,7 +14,7 @@ def key_steps(path: Path, given: Sequence[str], *, is_forced: bool) -> Sequence[
     """The steps after which the file holds a key that only its owner can read.
 
     Args:
-        path: the file; a file that is there is kept.
+        path: the file; an existing file is kept, unless ``is_forced``.
         given: the operator's key; empty: a new file gets a random key.
         is_forced: whether the file may be replaced if it holds another key.
 
@@ -42,7 +42,7 @@ def key_steps(path: Path, given: Sequence[str], *, is_forced: bool) -> Sequence[
 
 
 def first_key(path: Path) -> str:
-    """The first key in a file; empty: there is none that can be read."""
+    """The first key in a file; empty: no key can be read."""
     try:
         return next(iter(path.read_text().split()), "")
     except (OSError, UnicodeDecodeError):

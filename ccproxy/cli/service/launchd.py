@@ -15,8 +15,8 @@ from ccproxy.cli.service.launchd_agent import (
 from ccproxy.cli.service.manager import NoManager, ServiceState, home
 from ccproxy.cli.service.steps import AwaitFailure, RunCommand, Step, reason, run
 
-# launchd kills an agent that does not stop within its ExitTimeOut. The default drain
-# timeout is half of this.
+# launchd kills an agent that does not stop within its ExitTimeOut, which is 60 s with
+# the default --drain-timeout.
 _STOP_SECONDS = 70.0
 _LOG_LINES = 5
 _FIELD = re.compile(r"^\t(state|pid|runs|last exit code) = (.+)$", re.MULTILINE)
@@ -54,7 +54,7 @@ class Launchd:
         return arguments_of(text)
 
     def key_file(self, text: str) -> Path | None:
-        """The file with the key, by a property list."""
+        """The file with the key, as a property list names it."""
         return key_file_of(text)
 
     def is_running(self) -> bool:
@@ -62,7 +62,7 @@ class Launchd:
         return self._fields().get("state") == "running"
 
     def start_steps(self) -> Sequence[Step]:
-        """The steps that start the agent; launchd does not wait until it is ready."""
+        """The steps that start the agent; launchd does not wait for the server."""
         return (
             *self.stop_steps(),
             RunCommand(("launchctl", "enable", self._target)),
@@ -73,12 +73,12 @@ class Launchd:
         """The steps that stop the agent."""
         return (
             RunCommand(("launchctl", "bootout", self._target), may_fail=True),
-            # `bootout` does not wait for the process, and `bootstrap` fails before.
+            # `bootstrap` fails while the former process runs. `bootout` does not wait.
             AwaitFailure(("launchctl", "print", self._target), _STOP_SECONDS),
         )
 
     def forget_steps(self) -> Sequence[Step]:
-        """Nothing: launchd has forgotten the agent already."""
+        """No steps: `bootout` has made launchd forget the agent."""
         return ()
 
     def failure(self) -> Sequence[str]:
@@ -89,7 +89,7 @@ class Launchd:
             return ()
 
     def hints(self) -> Sequence[str]:
-        """Nothing."""
+        """No hints."""
         return ()
 
     def state(self) -> ServiceState:

@@ -1,7 +1,7 @@
 """The property list of a launchd agent. Pure.
 
-launchd reads no file with variables. A shell does that, and then replaces itself with
-ccproxy. Source of the keys: launchd.plist(5).
+launchd cannot read variables from a file. A shell reads the file, and then replaces
+itself with ccproxy. Source of the keys: launchd.plist(5).
 """
 
 import plistlib

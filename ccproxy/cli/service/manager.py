@@ -1,4 +1,4 @@
-"""What `ccproxy service` needs of a service manager, and how the manager is found."""
+"""The interface of a service manager, and the user's directories for its files."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from ccproxy.cli.service.steps import Step
 
 
 class NoManager(Exception):
-    """There is no service manager that could be used; the message says what to do."""
+    """No service manager can be used; the message says what to do."""
 
 
 @frozen(kw_only=True)
@@ -20,7 +20,7 @@ class ServiceState:
     """The state of the service, as its manager reports it.
 
     Attributes:
-        lines: name and value of each thing to show, in order.
+        lines: the name and the value of each line to show, in order.
         is_running: whether the server runs.
         url: the base URL of the API as the server has reported it; empty: unknown.
     """
@@ -31,7 +31,7 @@ class ServiceState:
 
 
 class ServiceManager(Protocol):
-    """A service manager of the user's, with at most one service of ccproxy.
+    """The user's service manager; it has at most one service of ccproxy.
 
     Attributes:
         name: the manager's name.
@@ -49,7 +49,7 @@ class ServiceManager(Protocol):
         """Check that the manager answers.
 
         Raises:
-            NoManager: it does not.
+            NoManager: the manager does not answer.
         """
 
     def text(self, service: ServiceDefinition) -> str:
@@ -59,22 +59,22 @@ class ServiceManager(Protocol):
         """The server's arguments in a file that `text` has made."""
 
     def key_file(self, text: str) -> Path | None:
-        """The file with the key, by a file that `text` has made; None: unknown."""
+        """The key file that a file made by `text` names; None: unknown."""
 
     def is_running(self) -> bool:
         """Whether the service runs, and will run at the next login."""
 
     def start_steps(self) -> Sequence[Step]:
-        """The steps that start the service, or start it anew, from the written file."""
+        """The steps that start or restart the service from the written file."""
 
     def stop_steps(self) -> Sequence[Step]:
         """The steps that stop the service, before its file is removed."""
 
     def forget_steps(self) -> Sequence[Step]:
-        """The steps after the service's file was removed."""
+        """The steps that follow after the service's file was removed."""
 
     def failure(self) -> Sequence[str]:
-        """What the operator can read after a failed start, in lines."""
+        """Lines that explain a failed start to the operator."""
 
     def hints(self) -> Sequence[str]:
         """What the operator should know after the installation."""

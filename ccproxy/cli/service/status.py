@@ -1,4 +1,4 @@
-"""The state of an installed service, and what its removal leaves behind."""
+"""The state of an installed service, and the files that its removal keeps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,7 +81,7 @@ def _key_file(
 def _settings(
     manager: ServiceManager, text: str, environment: Mapping[str, str]
 ) -> Settings | None:
-    """The settings that the service has by its arguments; None: they are not valid."""
+    """The settings in the service's arguments; None: the arguments are invalid."""
     options = SettingsOptions()
     kept = {"HOME": environment.get("HOME", "")}
     try:
@@ -92,7 +92,7 @@ def _settings(
 
 
 def _url(settings: Settings) -> str:
-    """The base URL by the settings alone; empty: they do not say it."""
+    """The base URL by the settings; empty: the settings do not determine the URL."""
     if settings.listen or settings.port == 0:
         return ""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -24,20 +24,20 @@ class StepFailed(Exception):
 
 
 class Step(Protocol):
-    """A change of the machine."""
+    """One change of files or services on this machine."""
 
     @property
     def plan(self) -> str:
         """What the step will do, for ``--dry-run``."""
 
     def perform(self, environment: Mapping[str, str]) -> str:
-        """Do it.
+        """Perform the step.
 
         Returns:
             What was done; empty: nothing that the operator must know.
 
         Raises:
-            StepFailed: it could not be done.
+            StepFailed: the step failed.
         """
 
 
@@ -65,14 +65,14 @@ class WriteFile:
         return "\n".join([f"{head}:", *lines])
 
     def perform(self, environment: Mapping[str, str]) -> str:
-        """Replace the file at once, so that no reader sees a part of it."""
+        """Replace the file atomically, so that no reader sees a half-written file."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            number, name = tempfile.mkstemp(
+            descriptor, name = tempfile.mkstemp(
                 dir=self.path.parent, prefix=f".{self.path.name}."
             )
             try:
-                with os.fdopen(number, "w") as file:
+                with os.fdopen(descriptor, "w") as file:
                     file.write(self.content)
                 os.chmod(name, _MODE)
                 os.replace(name, self.path)
@@ -86,7 +86,7 @@ class WriteFile:
 
 @frozen
 class MakePrivate:
-    """Takes a file's permissions from everyone but its owner."""
+    """Makes a file accessible to its owner only."""
 
     path: Path
 
@@ -116,7 +116,7 @@ class RemoveFile:
         return f"remove {self.path}"
 
     def perform(self, environment: Mapping[str, str]) -> str:
-        """Remove it."""
+        """Remove the file."""
         try:
             self.path.unlink()
         except OSError as error:
@@ -129,7 +129,7 @@ class RunCommand:
     """Runs a command of the service manager.
 
     Attributes:
-        may_fail: whether a failure is no reason to stop.
+        may_fail: whether the next steps are performed even if the command fails.
     """
 
     command: Sequence[str]
@@ -141,7 +141,7 @@ class RunCommand:
         return f"run {' '.join(self.command)}"
 
     def perform(self, environment: Mapping[str, str]) -> str:
-        """Run it."""
+        """Run the command."""
         done = run(self.command, environment)
         if done.returncode == 0:
             return f"ran {' '.join(self.command)}"
@@ -152,7 +152,7 @@ class RunCommand:
 
 @frozen
 class AwaitFailure:
-    """Repeats a command until it fails: what it shows is then gone."""
+    """Repeats a command that shows a service, until it fails: the service is gone."""
 
     command: Sequence[str]
     seconds: float
@@ -163,13 +163,13 @@ class AwaitFailure:
         return f"wait until {' '.join(self.command)} fails"
 
     def perform(self, environment: Mapping[str, str]) -> str:
-        """Repeat it."""
+        """Repeat the command."""
         limit = time.monotonic() + self.seconds
         while run(self.command, environment).returncode == 0:
             if time.monotonic() > limit:
                 raise StepFailed(
                     f"{' '.join(self.command)} still succeeds after {self.seconds:.0f} "
-                    "s: the former service does not stop"
+                    "s: the running service does not stop"
                 )
             time.sleep(_POLL_SECONDS)
         return ""

@@ -49,7 +49,7 @@ class Systemd:
         return arguments_of(text)
 
     def key_file(self, text: str) -> Path | None:
-        """The file with the key, by a unit file."""
+        """The file with the key, as a unit file names it."""
         return key_file_of(text)
 
     def is_running(self) -> bool:
@@ -61,11 +61,11 @@ class Systemd:
         )
 
     def start_steps(self) -> Sequence[Step]:
-        """The steps that start the unit; the last ends when the server is ready."""
+        """The steps that start the unit. The last one ends when the server is ready."""
         return (
             RunCommand((*_SYSTEMCTL, "daemon-reload")),
             RunCommand((*_SYSTEMCTL, "enable", UNIT)),
-            # Former failures would count for the limit of starts.
+            # Otherwise, earlier failures count towards the unit's limit of starts.
             RunCommand((*_SYSTEMCTL, "reset-failed", UNIT), may_fail=True),
             RunCommand((*_SYSTEMCTL, "restart", UNIT)),
         )
@@ -91,14 +91,14 @@ class Systemd:
         return done.stdout.splitlines() if done.returncode == 0 else ()
 
     def hints(self) -> Sequence[str]:
-        """That the service ends with the last session of the user."""
+        """Tell the operator if the service stops when the user logs out."""
         command = ("loginctl", "show-user", _user(), "--property=Linger", "--value")
         done = run(command, self.environment)
         if done.stdout.strip() == "yes":
             return ()
         return (
             "the service stops when you log out; `loginctl enable-linger` keeps it "
-            "running, and starts it with the machine",
+            "running, and starts it when the machine boots",
         )
 
     def state(self) -> ServiceState:
@@ -123,7 +123,7 @@ class Systemd:
         )
 
     def _message(self, found: Mapping[str, str]) -> str:
-        """Why the server could not start; empty: it has not said so."""
+        """Why the server could not start; empty: the server has reported no reason."""
         text = found.get("StatusText", "")
         return text.removeprefix(FAILED).strip() if text.startswith(FAILED) else ""
 
@@ -135,7 +135,7 @@ class Systemd:
 
 
 def _with_bus(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment with the place of the user's manager, if that is left out."""
+    """The environment with XDG_RUNTIME_DIR, by which systemctl finds the manager."""
     folder = Path("/run/user") / str(os.getuid())
     if environment.get("XDG_RUNTIME_DIR") or not folder.is_dir():
         return environment

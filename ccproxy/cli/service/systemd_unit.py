@@ -88,7 +88,7 @@ def key_file_of(text: str) -> Path | None:
 
 
 def _command_word(text: str) -> str:
-    """A word of a command line: systemd also replaces variables there."""
+    """A word of a command line, in which systemd also replaces variables."""
     return _quoted(text.replace("$", "$$"))
 
 

@@ -294,7 +294,7 @@ async def test_writers_do_not_wait_for_a_locked_database_one_after_the_other(
         outcomes = await DeferredList(saves, consumeErrors=True)
         assert [is_done for is_done, _ in outcomes] == [False] * 20
         # One of them has waited for the other process.
-        assert store.database._turns_in_vain == 1
+        assert store.database._lock_failures == 1
         other.execute("ROLLBACK")
     await store.responses.save(new(1), ending(1))
     assert await store.responses.get("resp_1") is not None

@@ -15,8 +15,8 @@ class Echo:
         shows_encrypted: whether the client asks for encrypted content.
         shows_sources: whether the client asks for the pages that a search finds.
         json: the JSON of all other fields of the response that repeat the request, with
-            OpenAI's defaults; without the braces around them. It can have megabytes,
-            so it is encoded once: where the request is decoded.
+            OpenAI's defaults; without the braces around them. The JSON can have
+            megabytes, so it is encoded only once, when the request is decoded.
     """
 
     model: str

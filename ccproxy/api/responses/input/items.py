@@ -104,7 +104,7 @@ def check_number(count: int, param: str) -> None:
     if count > MOST_ITEMS:
         raise ContextLengthExceeded(
             f"the conversation has {count:,} items, more than {MOST_ITEMS:,}; begin a "
-            "new one, or compact it",
+            "new conversation, or compact this one",
             param=param,
         )
 

@@ -61,7 +61,7 @@ class Resource:
     @property
     def pieces(self) -> tuple[bytes, ...]:
         """The JSON of the response, in pieces."""
-        # The echo can have megabytes. To encode or copy it blocks the reactor.
+        # The echo can have megabytes. Encoding or copying it blocks the reactor.
         return (encode_json(self.fields)[:-1], b",", self.echo, b"}")
 
     def encode(self) -> bytes:
