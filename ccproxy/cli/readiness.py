@@ -16,7 +16,7 @@ from ccproxy.web.endpoints import is_inherited, uses_tls
 _ANSWER_SECONDS = 10.0
 _PART = re.compile(r"(?:\\.|[^:\\])+")
 # Addresses to connect to, if a server listens on all addresses.
-_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+LOOPBACK_OF = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _OK = 200
 
 
@@ -111,7 +111,7 @@ def address_of(endpoint: str) -> ServerAddress:
         )
     host = named.get("interface", "")
     return ServerAddress(
-        host=_EVERYWHERE.get(host, host), port=int(port), has_tls=uses_tls(endpoint)
+        host=LOOPBACK_OF.get(host, host), port=int(port), has_tls=uses_tls(endpoint)
     )
 
 
@@ -123,7 +123,7 @@ def address_of_url(url: str) -> ServerAddress:
     parts = urlsplit(url)
     host = parts.hostname or ""
     return ServerAddress(
-        host=_EVERYWHERE.get(host, host),
+        host=LOOPBACK_OF.get(host, host),
         port=parts.port or 0,
         has_tls=parts.scheme == "https",
     )

@@ -15,12 +15,12 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from ccproxy.cli.doctor.results import CheckResult, CheckStatus
+from ccproxy.cli.readiness import LOOPBACK_OF
 from ccproxy.web.endpoints import is_inherited, uses_tls
 from ccproxy.web.server import base_url, endpoint_of
 
 _ANSWER_SECONDS = 5.0
 _LONGEST_BODY = 100
-_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 _REMEDIES = {
     EACCES: "choose a port from 1024 up with --port, or another place for the socket",
     EADDRNOTAVAIL: "this machine has no such address; see --host",
@@ -74,8 +74,9 @@ async def _taken(reactor: Any, text: str, error: CannotListenError) -> CheckResu
 
 async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
     """Whether a ccproxy answers ``GET /health`` at the endpoint; no key is sent."""
-    host = error.interface or ""
-    authority = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
+    interface = error.interface or ""
+    host = LOOPBACK_OF.get(interface, interface)
+    authority = f"[{host}]" if ":" in host else host
     agent: Any = Agent(reactor)
     url = f"http://{authority}:{error.port}/health"
     if isinstance(error.port, str | bytes):
