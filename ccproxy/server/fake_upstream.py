@@ -91,7 +91,7 @@ class FakeMessagesAPI(Resource):
     def render(self, request: Request) -> object:
         request.setHeader("request-id", f"req_{next(self._identifiers)}")
         request.setHeader("content-type", "application/json")
-        endpoint = f"{request.method.decode()} {request.path.decode()}"
+        endpoint = f"{request.method.decode()} {_path(request)}"
         if endpoint not in (_CREATE, _COUNT):
             if self._record:
                 self.others.append(endpoint)
@@ -143,7 +143,12 @@ def _read(request: Request) -> RecordedRequest:
         name.decode().lower(): b", ".join(values).decode()
         for name, values in request.requestHeaders.getAllRawHeaders()
     }
-    return RecordedRequest(request.path.decode(), headers, json.loads(content.read()))
+    return RecordedRequest(_path(request), headers, json.loads(content.read()))
+
+
+def _path(request: Request) -> str:
+    """The path below the place where the API is mounted."""
+    return "/" + b"/".join(request.postpath or ()).decode()
 
 
 class _Exchange:
@@ -281,11 +286,11 @@ class _Exchange:
 
 
 class MessagesSite(Site):
-    """The server for a `FakeMessagesAPI`; logs nothing."""
+    """The server for a resource with a `FakeMessagesAPI`; logs nothing."""
 
     noisy = False
 
-    def __init__(self, api: FakeMessagesAPI, clock: IReactorTime) -> None:
+    def __init__(self, api: Resource, clock: IReactorTime) -> None:
         # No timeout: the CLI keeps connections open, and Twisted logs each timeout.
         super().__init__(
             api, parsePOSTFormSubmission=False, timeout=None, reactor=clock

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -11,6 +12,10 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.claude.installation.bench import TOO_LONG_MESSAGE, ScriptedAnswer
@@ -92,6 +97,15 @@ class ProbeResultFile:
             return []
 
 
+class _Root(Resource):
+    """Has the API at a secret path, and nothing else."""
+
+    @override
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        missing: IResource = notFound()
+        return missing
+
+
 class ProbeUpstream:
     """The scripted Messages API of an examination; implements `ScriptedUpstream`.
 
@@ -126,11 +140,18 @@ class ProbeUpstream:
         return requests[-1].betas if requests else ()
 
     def listen(self) -> str:
-        """Open the port; returns the URL."""
-        site = MessagesSite(self._api, self._reactor)
+        """Open the port; returns the URL.
+
+        Other local users can reach the port. They do not know the path, so their
+        requests are no part of the examination.
+        """
+        secret = token_hex()
+        root = _Root()
+        root.putChild(secret.encode(), self._api)
+        site = MessagesSite(root, self._reactor)
         self._port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
         address: Any = self._port.getHost()
-        return f"http://127.0.0.1:{address.port}"
+        return f"http://127.0.0.1:{address.port}/{secret}"
 
     def answer_next(self, answer: ScriptedAnswer) -> None:
         """Choose the answer to the next request."""

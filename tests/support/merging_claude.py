@@ -313,13 +313,14 @@ def message(line: dict[str, Any]) -> dict[str, Any]:
 
 def connected(body: dict[str, Any], cli: CLI) -> socket.socket:
     """A connection to the API on which the request was sent."""
-    address = os.environ["ANTHROPIC_BASE_URL"].removeprefix("http://")
+    base = os.environ["ANTHROPIC_BASE_URL"].removeprefix("http://")
+    address, slash, path = base.partition("/")
     host, _, port = address.partition(":")
     connection = socket.create_connection((host, int(port)))
     content = json.dumps(body).encode()
     betas = "" if cli.lacks("betas") else os.environ.get("ANTHROPIC_BETAS", "")
     head = (
-        "POST /v1/messages HTTP/1.0\r\n"
+        f"POST {slash}{path}/v1/messages HTTP/1.0\r\n"
         f"user-agent: claude-cli/{cli.version} (external, cli)\r\n"
         f"anthropic-beta: {betas}\r\n"
         f"x-api-key: {os.environ['ANTHROPIC_API_KEY']}\r\n"
