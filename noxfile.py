@@ -77,7 +77,7 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """The lines and branches that tests in the same process reach.
+    """Measure the lines and branches that tests in the same process reach.
 
     The other tests run the code in processes of their own, and the properties would
     take three times as long.
@@ -121,7 +121,7 @@ def lowest_versions(session: nox.Session) -> None:
 
 @nox.session
 def workflows(session: nox.Session) -> None:
-    """Workflows, templates and compose.yaml by their schemas, and for safety."""
+    """Check workflows, templates and compose.yaml by their schemas, and for safety."""
     session.install("check-jsonschema>=0.33", "zizmor>=1.32")
     folder = Path(".github")
     workflows = sorted(str(path) for path in folder.glob("workflows/*.yml"))
@@ -177,9 +177,9 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def cli_matrix(session: nox.Session) -> None:
-    """The contract's checks and the end-to-end tests, on published versions.
+    """Make the contract's checks and the end-to-end tests on published versions.
 
-    It needs npm. The end-to-end tests take some minutes for each version.
+    The session needs npm. The end-to-end tests take some minutes for each version.
     """
     session.install("--editable", ".[test]")
     folder = str(Path(session.create_tmp()) / "clis")

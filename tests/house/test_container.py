@@ -1,4 +1,4 @@
-"""Containerfile and compose.yaml keep their promises, as far as that can be read.
+"""Containerfile and compose.yaml follow the rules of docs/install.md; reads text only.
 
 The workflow ``container.yml`` builds the image and runs it.
 """
@@ -97,7 +97,7 @@ def test_image_has_no_pip_and_no_source() -> None:
     assert set(extras) <= set(project["optional-dependencies"])
 
 
-def test_what_is_copied_is_there_and_is_let_in() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     """Every file that the build backend reads, and nothing else of the clone."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]

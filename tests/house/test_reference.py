@@ -18,7 +18,7 @@ def test_man_page_is_that_of_the_options() -> None:
     assert MAN_PAGE.read_text() == man_page(), MAKE
 
 
-def test_every_command_is_in_them() -> None:
+def test_every_command_is_in_the_scripts_and_the_man_page() -> None:
     commands = tree()
     assert set(commands.parts) == set(COMMANDS)
     assert set(commands.parts["service"].parts) == set(ACTIONS)

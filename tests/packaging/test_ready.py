@@ -88,7 +88,9 @@ NO_LOGIN = Status(
         ),
     ],
 )
-def test_what_is_not_ready(call: Call, status: int, body: bytes, words: str) -> None:
+def test_server_that_is_not_ready(
+    call: Call, status: int, body: bytes, words: str
+) -> None:
     class Handler(BaseHTTPRequestHandler):
         @override
         def log_message(self, *args: object) -> None:
@@ -128,7 +130,7 @@ def test_no_server(call: Call) -> None:
         ([], "", "no key is set"),
     ],
 )
-def test_what_cannot_be_asked(
+def test_address_that_cannot_be_asked(
     call: Call, flags: list[str], key: str, words: str
 ) -> None:
     done = call("ccproxy", "ready", *flags, PROXY_API_KEY=key)

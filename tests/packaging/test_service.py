@@ -182,7 +182,7 @@ def test_file_of_keys_stays_where_it_is(systemd: Machine) -> None:
     assert key in systemd.unit.read_text()
 
 
-def test_file_of_others_is_not_overwritten(systemd: Machine) -> None:
+def test_file_that_the_command_has_not_written_is_kept(systemd: Machine) -> None:
     systemd.unit.parent.mkdir(parents=True)
     systemd.unit.write_text("[Unit]\n")
     told = systemd.install(status=1)
@@ -245,7 +245,7 @@ def test_variables_that_the_service_lacks_are_named(systemd: Machine) -> None:
     assert "secret" not in told + systemd.unit.read_text()
 
 
-def test_failed_start_says_why(systemd: Machine) -> None:
+def test_failed_start_shows_the_reason(systemd: Machine) -> None:
     broken = systemd.home / "broken"
     broken.write_text("ActiveState=failed\nStatusText=failed: there is no CLI\n")
     told = systemd.install(status=1)
@@ -317,7 +317,7 @@ async def test_status_asks_the_server(
     assert "ready     no: status 401: " in told
 
 
-def test_uninstall_says_what_stays(systemd: Machine) -> None:
+def test_uninstall_names_the_files_that_it_keeps(systemd: Machine) -> None:
     state = systemd.home / "kept"
     state.mkdir()
     systemd.install("--state-dir", str(state))

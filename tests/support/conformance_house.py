@@ -21,7 +21,7 @@ BAD = ProbeResult("2.1.400", {**ALL, "merged_body": "`messages` differs"})
 
 @define(eq=False)
 class House:
-    """A binary, and who looks at it."""
+    """A binary, and the `Conformance` that examines it."""
 
     binary: Path
     clock: Clock = field(factory=Clock)
@@ -69,7 +69,7 @@ class House:
         self.kept[binary] = result
 
     def settle(self, *, has_processes: bool = False) -> "list[Any]":
-        """What whoever waits is told."""
+        """Wait in `Conformance.settle`; the list gets its result or error."""
         told: list[Any] = []
         settled = self.conformance.settle(lambda: has_processes)
         waiting = Deferred.fromCoroutine(settled)

@@ -1,6 +1,6 @@
 """Makes the completion scripts and the man page from the declarations of the options.
 
-``python -m tests.support.reference`` writes them. It needs shtab.
+``python -m tests.support.reference`` writes these files. The command needs shtab.
 """
 
 import argparse

@@ -16,8 +16,8 @@ _HEAD_OF_URL = re.compile(
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"\s*+[a-z][a-z0-9+.-]*+:", re.IGNORECASE)
-# A regular expression holds the GIL until it returns, so it reads only the start of a
-# URL. A longer head is not read: it has at most the name of a file.
+# A regular expression holds the GIL until it returns, so it reads only this many
+# characters. No client needs a longer head: the longest part is the name of a file.
 _LONGEST_HEAD = 4096
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _FROM_URL_ALPHABET = bytes.maketrans(b"-_", b"+/")

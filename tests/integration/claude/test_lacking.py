@@ -1,7 +1,7 @@
-"""A CLI that lacks a behaviour which a certain request needs: what the client gets.
+"""The answers to requests that need a behaviour which the CLI lacks.
 
-`tests/integration/claude/installation/test_conformance.py` has what a server tells of
-each behaviour, and how a plain request is sent; here are the requests that need it.
+`tests/integration/claude/installation/test_conformance.py` tests what a server reports
+about each missing behaviour, and how a plain request is then sent.
 """
 
 import json
@@ -159,7 +159,7 @@ async def test_a_request_that_needs_a_missing_behaviour(
 
 
 def test_each_behaviour_that_only_some_requests_need_has_a_case() -> None:
-    """A plain request tells nothing of these; of the others it tells all."""
+    """A plain request tests all other behaviours."""
     reactions = (Reaction.REPLACED, Reaction.FAILS)
     some = {each.name for each in CONTRACT if each.reaction in reactions}
     slow = {each.name for each in CONTRACT if not each.is_quick}

@@ -65,12 +65,12 @@ def test_a_configuration_has_the_variables_that_it_names() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(text: str, tools: list[str], words: str) -> None:
+def test_error_says_what_is_wrong(text: str, tools: list[str], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         read(text, *tools)
 
 
-def test_the_settings_are_refused_at_once() -> None:
+def test_read_settings_refuses_a_wrong_file() -> None:
     environment = {**ENVIRONMENT, "PROXY_API_KEY": "k"}
     with pytest.raises(SettingsError, match="mcp__a belongs to an MCP server"):
         read_settings({"agent-tools": ["mcp__a"]}, environment)

@@ -35,7 +35,7 @@ USED: Mapping[str, Collection[str]] = {
     "reasoning": ("encrypted_content", "content", "summary"),
     "compaction": ("encrypted_content",),
     REFERENCE: (),
-    # Only developers may add tools, so `role` says nothing more.
+    # `role` is always `developer`, because only developers may add tools.
     ADDITIONAL_TOOLS: ("role", "tools"),
 }
 

@@ -23,7 +23,6 @@ any other                     left out; such items belong to hosted tools
 ============================  ================================================
 
 If an item of the request is left out, its path is reported.
-
 """
 
 from collections.abc import Mapping, Sequence
@@ -144,7 +143,7 @@ class _Reader:
                     return None
                 return InputMessage(at, "assistant", None, thinking=(thinking,))
         if fields.kind == ADDITIONAL_TOOLS and item.is_own:
-            # `additional_tools` has made them tools of the request.
+            # `items.additional_tools` has added the item's tools to the request.
             return None
         if fields.kind == _UPDATE and item.is_own:
             _refuse_format(item)

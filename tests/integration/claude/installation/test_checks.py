@@ -47,7 +47,7 @@ async def test_one_that_lacks_nothing(merging: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize("how", ["old", "2.1.248"])
 @ensureDeferred
-async def test_one_that_is_too_old_is_refused(
+async def test_a_version_that_is_too_old_is_refused(
     merging: Callable[[str], Path], how: str
 ) -> None:
     with pytest.raises(ClaudeUnavailable, match=r"needs 2\.1\.251 or newer"):

@@ -159,7 +159,7 @@ def test_another_in_its_place_is_examined(house: House) -> None:
     assert told == [BinaryVerdict.MERGES]
 
 
-def test_an_examination_of_one_that_is_gone_does_not_count(
+def test_the_examination_of_a_binary_that_was_replaced_does_not_count(
     house: House,
 ) -> None:
     told = house.settle()

@@ -24,7 +24,7 @@ class Versions:
 
     @classmethod
     def make(cls, house: House) -> "Versions":
-        """One version, which is examined."""
+        """Make one version, and complete its examination."""
         versions = cls(house, house.binary.parent)
         house.binary.rename(versions.version("1"))
         house.binary.symlink_to(versions.version("1"))
@@ -44,7 +44,7 @@ class Versions:
 
     @property
     def started(self) -> Path:
-        """What is started now."""
+        """The binary from which a new process would be started."""
         return self.house.conformance.fit(self.house.launch).binary
 
 
@@ -53,14 +53,14 @@ def versions(house: House) -> Versions:
     return Versions.make(house)
 
 
-def test_a_moved_link_leaves_the_version_before_in_use_until_the_other_is_examined(
+def test_the_old_version_stays_in_use_until_the_new_one_is_examined(
     versions: Versions,
 ) -> None:
     house = versions.house
     before = house.conformance.fit(house.launch)
     assert before.binary == house.binary
     versions.update("2")
-    # Nobody waits.
+    # No request waits.
     assert house.settle() == [BinaryVerdict.MERGES]
     assert house.conformance.check() is True
     assert versions.started == versions.version("1")
@@ -120,7 +120,7 @@ def test_a_file_of_the_same_size_and_time_is_another(house: House) -> None:
         (OLD, "it is too old"),
     ],
 )
-def test_a_worse_version_is_not_used_while_the_one_before_is_there(
+def test_a_worse_version_is_not_used_while_the_old_version_exists(
     versions: Versions, expected_errors: ExpectedErrors, result: Any, why: str
 ) -> None:
     for text in ("is not used", "does not send bodies", "requests fail until"):
@@ -128,7 +128,7 @@ def test_a_worse_version_is_not_used_while_the_one_before_is_there(
     house = versions.house
     versions.update("2")
     house.settle()
-    # A file that is whole does not get better.
+    # The file is complete, so it is not examined again.
     house.clock.advance(20)
     if isinstance(result, Exception):
         house.probes[1].errback(result)

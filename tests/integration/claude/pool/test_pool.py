@@ -421,7 +421,7 @@ def test_workers_of_a_binary_that_was_replaced_end_when_they_are_idle() -> None:
     assert house.workers[-1] not in (busy, idle, spare)
 
 
-def test_a_worker_of_before_whose_client_goes_away_is_no_spare() -> None:
+def test_an_old_worker_whose_client_disconnects_does_not_become_a_spare() -> None:
     house = House(processes=1, spares=1)
     completion, _ = house.ask()
     house.update()
@@ -429,7 +429,7 @@ def test_a_worker_of_before_whose_client_goes_away_is_no_spare() -> None:
     assert house.told.stopped == [StopReason.OUTDATED]
 
 
-def test_what_was_composed_before_is_sent_by_a_worker_of_before() -> None:
+def test_a_body_composed_before_an_update_is_sent_by_an_old_worker() -> None:
     """If the binary was replaced by one for which native mode is used."""
     house = House(processes=2)
     _, first = house.ask()

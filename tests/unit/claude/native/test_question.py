@@ -17,7 +17,7 @@ def _question(request: messages.MessagesRequest, model: str = "m") -> NativeQues
     )
 
 
-def test_tool_of_the_clis_own_name_for_answers() -> None:
+def test_client_tool_with_the_name_of_the_clis_answer_tool() -> None:
     form = {"type": "json_schema", "schema": {"type": "object"}}
     request = messages.MessagesRequest(
         messages=(messages.Message("user", "hello"),),
@@ -41,7 +41,7 @@ THOUGHT = blocks.thinking_block("Hm.", "c2ln", "messages[1].content[0]")
         ("claude-opus-4-6", "claude-haiku-4-5", False),
     ],
 )
-def test_thinking_is_told_to_a_model_that_takes_it(
+def test_thinking_is_sent_to_a_model_that_accepts_it(
     model_id: str, thinker: str, is_told: bool
 ) -> None:
     """And is named where it is not."""

@@ -125,7 +125,7 @@ def test_calls_results_and_thinking() -> None:
         ({"tool_choice": messages.ToolChoice("any"), "tools": (LOOK,)}, ()),
     ],
 )
-def test_stops_of_white_space_are_the_proxys(
+def test_the_proxy_applies_stop_sequences_of_white_space(
     more: dict[str, Any], applied: tuple[str, ...]
 ) -> None:
     """An answer with a required form is not cut at white space."""

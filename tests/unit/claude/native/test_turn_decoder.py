@@ -94,7 +94,7 @@ def test_a_streamed_answer() -> None:
     ]
 
 
-def test_all_that_a_message_ends_with_is_passed_on() -> None:
+def test_all_fields_at_the_end_of_a_message_are_passed_on() -> None:
     details = {"category": "cyber", "explanation": "no"}
     delta = {"stop_reason": "refusal", "stop_details": details, "container": {"id": 1}}
     ended = StreamLine(ExtendedMessageDeltaEvent(raw(delta), others={"newer": raw(2)}))

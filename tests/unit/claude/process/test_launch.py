@@ -135,7 +135,7 @@ def test_tools_that_are_off_are_hidden(
     assert spec.has_limited_servers is bool(hidden)
 
 
-def test_a_server_is_off_if_the_client_has_a_tool_of_its_names() -> None:
+def test_a_server_is_off_if_a_client_tool_has_its_prefix() -> None:
     spec = servers("mcp__shop", "mcp__mail__send")
     assert spec.without({"shop", "mcp__shops__x", "mcp__"}) is spec
     left = spec.without({"mcp__mail__read"})

@@ -79,7 +79,7 @@ def test_relative_path_in_an_endpoint_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["unix:/s", "unix:address=/s", "ssl:1:privateKey=/k:certKey=/c", "tcp:1"]
 )
-def test_absolute_path_in_an_endpoint_is_not(text: str) -> None:
+def test_absolute_path_in_an_endpoint_is_accepted(text: str) -> None:
     assert defined(listen=[text]).arguments == (f"--listen={text}",)
 
 
@@ -111,7 +111,7 @@ def test_systemd_s_own_characters_are_escaped() -> None:
     assert "EnvironmentFile=-/home/me/env%%" in lines
 
 
-def test_agent() -> None:
+def test_property_list_of_an_agent() -> None:
     service = defined(port=["2"])
     text = launchd_agent.agent_text(service, Path("/log"))
     agent = plistlib.loads(text.encode())
