@@ -1,8 +1,8 @@
 """Runs the services under a systemd that was booted for them: ``python -m tests.boot``.
 
-It takes a folder as argument, in which it keeps the Debian that it makes with
-debootstrap. It needs root, debootstrap and the claude CLI, and the same Python as that
-Debian. The system boots in namespaces of its own: it does not reach this machine.
+The argument is a folder, in which the command keeps the Debian that it makes with
+debootstrap. The command needs root, debootstrap and the claude CLI, and the same Python
+as that Debian. The system boots in its own namespaces, and cannot reach this machine.
 """
 
 import os

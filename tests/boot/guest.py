@@ -1,6 +1,6 @@
-"""What is checked in the booted system, as its root; `tests.boot` starts it there.
+"""The checks in the booted system. `tests.boot` starts this program as root.
 
-Only the standard library is there. Each check prints a line when it has passed.
+The program can use the standard library only. Each check prints a line when it has passed.
 """
 
 import json
@@ -128,7 +128,7 @@ class Unit:
         self.check_answer()
 
     def check_stop(self) -> None:
-        """A running answer ends before the server; others are not accepted."""
+        """A running answer ends before the server; no new request is accepted."""
         with asking(self.key) as response:
             begin = response.readline()
             self.do("stop", "--no-block", "ccproxy.service")

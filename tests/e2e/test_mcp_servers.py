@@ -86,7 +86,7 @@ async def test_a_tool_that_is_off_is_not_shown_and_not_run(
 async def test_a_clients_tool_with_such_a_name_turns_the_server_off(
     proxy: Start, upstream: Upstream
 ) -> None:
-    """The client may have a server of the same name, such as Claude Code."""
+    """A client such as Claude Code may have a server of the same name."""
     upstream.replies(call(PRODUCT, a=6, b=7))
     tool = {"type": "function", "function": {"name": PRODUCT}}
     document = await (await proxy(**SHARED).chat("hello", tools=[tool])).json()

@@ -260,7 +260,7 @@ def test_failed_start_shows_the_log(systemd: Machine) -> None:
     assert "\nlog: ccproxy: the port is in use\n" in told
     last = told.splitlines()[-1]
     assert "restart ccproxy.service failed: Job for ccproxy.service failed; " in last
-    # What was repaired is started, though the file is the same.
+    # After a repair, the service is started, although its file is the same.
     (systemd.home / "broken").unlink()
     systemd.calls()
     systemd.install()

@@ -136,7 +136,7 @@ def _choices(option: Option) -> tuple[str, ...]:
 
 def _brief(text: str) -> str:
     """The beginning of a help text, as shells show it beside a flag."""
-    # shtab escapes these two for zsh, which then shows the escapes, too.
+    # shtab escapes these two characters for zsh, which then shows the escapes, too.
     plain = text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}").replace("`", "")
     return _END.split(plain, maxsplit=1)[0]
 

@@ -196,7 +196,7 @@ async def test_cli_that_is_removed_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected_errors.allow("no new CLI process can be started")
-    # It could be the middle of an update.
+    # Without this, requests wait, because an update may be under way.
     monkeypatch.setattr(conformance, "_UPDATE_SECONDS", 0.3)
     claude = fake("answer")
     server = proxy(claude_bin=claude.binary)

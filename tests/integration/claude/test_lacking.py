@@ -50,7 +50,7 @@ async def is_replaced(server: RunningProxy) -> None:
     """The process is killed, and another one answers."""
     await until(lambda: server.processes == 0)
     assert (await chat(server))[0] == 200
-    # The first one was started by the server to know the CLI, and does not count.
+    # The server started the first process to discover the CLI: it does not count.
     assert server.starts == 1
 
 
@@ -79,7 +79,7 @@ def ends(reply: Reply, reason: str) -> Case:
 
 
 async def retries(server: RunningProxy, upstream: Upstream) -> None:
-    """The answer is whole; a retry that is not announced cannot be told."""
+    """The answer is whole; a retry that is not announced cannot be reported."""
     overloaded = ("overloaded_error", "Overloaded")
     upstream.replies(Reply(status=529, error=overloaded), answer())
     code, document = await chat(server)

@@ -94,7 +94,7 @@ async def in_place(place: Place, load: Load) -> None:
 
 
 async def by_and_by(place: Place, load: Load) -> None:
-    """There is no file for a moment, and then one that is not whole."""
+    """There is no file for a moment, and then an incomplete file."""
     place.binary.unlink()
     await until(lambda: load.server.backend._conformance._place.is_missing)
     place.binary.write_bytes(b"\x7fELF and no more yet")
@@ -154,7 +154,7 @@ async def test_no_request_fails(
     await load.stop()
     assert set(load.codes) == {200}
     await server.settled()
-    # Nothing of the old version is left, and what is told is about the new one.
+    # No process of the old version is left, and the models are those of the new one.
     assert all(conformance.is_current(worker.launch) for worker in server.workers)
     await until(lambda: server.backend._discovery.knows(conformance.binary))
     models = await (await server.get("/v1/models")).json()

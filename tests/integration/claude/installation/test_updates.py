@@ -101,7 +101,7 @@ def test_a_file_replaced_in_place_leaves_its_processes_in_use(house: House) -> N
 
 
 def test_a_file_of_the_same_size_and_time_is_another(house: House) -> None:
-    """As npm unpacks them."""
+    """The files of all versions have the same time if npm unpacks them."""
     house.settle()
     house.probes[0].callback(GOOD)
     about = house.binary.stat()

@@ -430,7 +430,7 @@ def test_an_old_worker_whose_client_disconnects_does_not_become_a_spare() -> Non
 
 
 def test_a_body_composed_before_an_update_is_sent_by_an_old_worker() -> None:
-    """If the binary was replaced by one for which native mode is used."""
+    """This happens if the new binary needs native mode."""
     house = House(processes=2)
     _, first = house.ask()
     house.allowed = False

@@ -32,7 +32,7 @@ THOUGHT = blocks.thinking_block("Hm.", "c2ln", "messages[1].content[0]")
 
 
 @pytest.mark.parametrize(
-    ("model_id", "thinker", "is_told"),
+    ("model_id", "thinker", "is_sent"),
     [
         # New models refuse it behind another prefix, and a new process has another.
         ("claude-sonnet-5-5", "", False),
@@ -42,9 +42,9 @@ THOUGHT = blocks.thinking_block("Hm.", "c2ln", "messages[1].content[0]")
     ],
 )
 def test_thinking_is_sent_to_a_model_that_accepts_it(
-    model_id: str, thinker: str, is_told: bool
+    model_id: str, thinker: str, is_sent: bool
 ) -> None:
-    """And is named where it is not."""
+    """For other models, the field is named as ignored."""
     said = (THOUGHT, blocks.text_block("Hello."))
     request = messages.MessagesRequest(
         messages=(
@@ -56,5 +56,5 @@ def test_thinking_is_sent_to_a_model_that_accepts_it(
     )
     question = _question(request, model_id)
     kinds = [type(block).__name__ for block in question.prompt.messages[1].content]
-    assert ("ThinkingBlock" in kinds) is is_told
-    assert question.ignored == (() if is_told else ("messages[1].content[0]",))
+    assert ("ThinkingBlock" in kinds) is is_sent
+    assert question.ignored == (() if is_sent else ("messages[1].content[0]",))
