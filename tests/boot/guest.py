@@ -1,6 +1,7 @@
 """The checks in the booted system. `tests.boot` starts this program as root.
 
-The program can use the standard library only. Each check prints a line when it has passed.
+The program can use the standard library only. Each check prints a line when it has
+passed.
 """
 
 import json
