@@ -93,7 +93,7 @@ def doctor(
     ("scenario", "flags", "name", "words"),
     [
         ("old", [], "claude", "version 2.1.100; ccproxy needs 2.1.251"),
-        ("logged-out", [], "login", "claude-logged-out` and log in"),
+        ("logged-out", [], "login", "run `claude-logged-out setup-token` on"),
         (
             "mute",
             ["--first-token-timeout", "0.2"],
