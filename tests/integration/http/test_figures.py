@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from twisted.internet.address import (
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.test.requesthelper import DummyRequest
 
+from ccproxy.api.admin.documents import usage_document
 from ccproxy.api.admin.routes import is_local
 from ccproxy.core.blocks import Block, thinking_block
 from ccproxy.core.errors import Cause, ClaudeFailed, Overloaded
@@ -33,6 +35,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
+from ccproxy.core.usage import UsageTotals
 from ccproxy.server.metrics import UsageRecorder
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.store import Store
@@ -203,6 +206,26 @@ async def test_ready_tells_the_limits(http: HTTP) -> None:
     document = await (await http.request("GET", "/ready")).json()
     assert document["rate_limits"] == []
     assert document["storage"] == "ok"
+
+
+@pytest.mark.threads
+@ensureDeferred
+@pytest.mark.parametrize(("lines", "is_apart"), [(3, False), (1_000, True)])
+async def test_a_long_usage_report_is_encoded_in_a_thread(
+    http: HTTP, monkeypatch: pytest.MonkeyPatch, lines: int, is_apart: bool
+) -> None:
+    threads = []
+
+    def document(*about: Any) -> bytes:
+        threads.append(get_ident())
+        return usage_document(*about)
+
+    monkeypatch.setattr("ccproxy.api.admin.routes.usage_document", document)
+    for number in range(lines):
+        http.store.usage.add("m", "-", f"client-{number}", UsageTotals(answers=1))
+    report = await (await http.request("GET", "/usage")).json()
+    assert len(report["lines"]) == lines
+    assert [each != get_ident() for each in threads] == [is_apart]
 
 
 @ensureDeferred
