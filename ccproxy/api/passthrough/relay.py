@@ -177,7 +177,7 @@ class _Silence:
 
     def __init__(self, clock: IReactorTime, seconds: float) -> None:
         self.error: CCProxyError | None = None
-        self._cancel: Callable[[], object] = bool
+        self._cancel: Callable[[], object] | None = None
         self._seconds = seconds
         self._clock = clock
         self._limit = clock.callLater(seconds, self._expired)
@@ -199,7 +199,8 @@ class _Silence:
     def end(self, error: CCProxyError) -> None:
         """Cancel the request with an error."""
         self.error = error
-        self._cancel()
+        if self._cancel is not None:
+            self._cancel()
 
     def _expired(self) -> None:
         self.end(

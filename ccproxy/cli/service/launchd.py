@@ -10,13 +10,16 @@ from ccproxy.cli.service.launchd_agent import (
     LABEL,
     agent_text,
     arguments_of,
+    exit_timeout_of,
     key_file_of,
 )
 from ccproxy.cli.service.manager import NoManager, ServiceState, home
 from ccproxy.cli.service.steps import AwaitFailure, RunCommand, Step, reason, run
 
-# launchd kills an agent that does not stop within its ExitTimeOut, which is 60 s with
-# the default --drain-timeout.
+# launchd kills an agent that does not stop within its ExitTimeOut. The reserve is for
+# launchd's own work.
+_RESERVE_SECONDS = 10.0
+# The limit if no property list tells an ExitTimeOut.
 _STOP_SECONDS = 70.0
 _LOG_LINES = 5
 _FIELD = re.compile(r"^\t(state|pid|runs|last exit code) = (.+)$", re.MULTILINE)
@@ -74,8 +77,15 @@ class Launchd:
         return (
             RunCommand(("launchctl", "bootout", self._target), may_fail=True),
             # `bootstrap` fails while the former process runs. `bootout` does not wait.
-            AwaitFailure(("launchctl", "print", self._target), _STOP_SECONDS),
+            AwaitFailure(("launchctl", "print", self._target), self._stop_seconds()),
         )
+
+    def _stop_seconds(self) -> float:
+        """The longest time that the agent, as it is installed now, takes to stop."""
+        try:
+            return exit_timeout_of(self.path.read_text()) + _RESERVE_SECONDS
+        except (OSError, ValueError):
+            return _STOP_SECONDS
 
     def forget_steps(self) -> Sequence[Step]:
         """No steps: `bootout` has made launchd forget the agent."""

@@ -7,6 +7,7 @@ itself with ccproxy. Source of the keys: launchd.plist(5).
 import plistlib
 from collections.abc import Sequence
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from ccproxy.cli.service.definition import MARK, ServiceDefinition
 
@@ -52,6 +53,18 @@ def key_file_of(text: str) -> Path | None:
     """The file with the key in a property list that `agent_text` has made."""
     words = plistlib.loads(text.encode())["ProgramArguments"]
     return next((Path(w.removeprefix(_KEY_FLAG)) for w in words if _is_key(w)), None)
+
+
+def exit_timeout_of(text: str) -> float:
+    """The time in seconds that launchd gives the agent to stop.
+
+    Raises:
+        ValueError: the text is no property list, or has no such time.
+    """
+    try:
+        return float(plistlib.loads(text.encode())["ExitTimeOut"])
+    except (plistlib.InvalidFileException, ExpatError, KeyError, TypeError) as error:
+        raise ValueError(f"no ExitTimeOut: {error!r}") from None
 
 
 def _is_key(word: str) -> bool:

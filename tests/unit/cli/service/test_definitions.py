@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.cli.service import launchd_agent, systemd_unit
 from ccproxy.cli.service.definition import Places, ServiceDefinition, define
+from ccproxy.cli.service.launchd import Launchd
+from ccproxy.cli.service.steps import AwaitFailure
 from ccproxy.config.settings import Settings, SettingsError
 
 PLACES = Places(key=Path("/home/me/a key"), environment=Path("/home/me/env%"))
@@ -109,6 +112,24 @@ def test_systemd_s_own_characters_are_escaped() -> None:
     assert 'Environment="V=100%%$"' in lines
     assert "LoadCredential=key:/home/me/a key" in lines
     assert "EnvironmentFile=-/home/me/env%%" in lines
+
+
+def test_installation_waits_as_long_as_launchd_for_the_former_agent(
+    tmp_path: Path,
+) -> None:
+    agent = Launchd({"HOME": str(tmp_path)})
+
+    def limit_seconds() -> float:
+        [waiting] = [s for s in agent.stop_steps() if isinstance(s, AwaitFailure)]
+        return waiting.seconds
+
+    without = limit_seconds()
+    agent.path.parent.mkdir(parents=True)
+    agent.path.write_text("no property list")
+    assert limit_seconds() == without
+    slow = evolve(with_arguments((), {}), stop_seconds=600)
+    agent.path.write_text(agent.text(slow))
+    assert limit_seconds() > 600
 
 
 def test_property_list_of_an_agent() -> None:
