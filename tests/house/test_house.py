@@ -152,6 +152,9 @@ def room(name: str) -> str:
     if name == ROOT:
         return ROOT
     found = name.split(".")[1]
+    if found == "__main__":
+        # `python -m ccproxy` is the program of `cli`.
+        return "cli"
     assert found in ROOMS, f"{name} is in no room"
     return found
 

@@ -73,3 +73,13 @@ from ccproxy.cli.entry import main
 main()
 """
     assert _run(script).stdout == b"True\n"
+
+
+def test_package_is_a_program() -> None:
+    started = subprocess.run(
+        (sys.executable, "-m", "ccproxy", "completion", "bash"),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert b"complete" in started.stdout
