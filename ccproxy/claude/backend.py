@@ -392,7 +392,7 @@ class ClaudeBackend:
         before, self._binary = self._binary, self._conformance.binary
         if before not in (None, self._binary):
             self._breaker.reset()
-            # Without a free slot, the next process that starts tells its models.
+            # If no slot is free, the next process that is started reports the models.
             if self._slots.is_free and self._conformance.is_usable:
                 self._discovery.start()
         if not self.probe_result.has_error_log:

@@ -41,7 +41,7 @@ _FULL_ID = re.compile(
     r"claude-(?:[a-z]+-\d+(?:-\d+)?(?:-\d{8})?|\d+(?:-\d+)?-[a-z]+-(?:\d{8}|latest))"
 )
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
-# Words of a name that say nothing besides the family: numbers, dates, general words.
+# Words that are ignored if the name contains a family: numbers, dates, general words.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
 
 
@@ -87,8 +87,9 @@ class Catalogue:
         self._since_seconds = since_seconds
         self._models: Sequence[ModelInfo] = ()
         self._sizes: dict[str, ModelSize] = {}
-        # By name in lower case: the CLI's models, and the CLI's spelling of the name.
+        # The CLI's models by their lower-case names.
         self._infos: dict[str, ModelInfo] = {}
+        # The CLI's spelling of each name, by the lower-case name.
         self._listed: dict[str, str] = {}
         self._index()
 

@@ -60,13 +60,13 @@ class StopReason(Enum):
     """Why a process was stopped.
 
     ===========  ===============================================================
-    SHUTDOWN     the server stops, or an idle process belongs to a compose mode
-                 that is no longer used
+    SHUTDOWN     the server stops; or the process was idle when its compose mode
+                 was given up
     IDLE         the process was idle for longer than its time limit
     OUTDATED     the CLI was updated
     ROOM         the slot of the process was needed for another process
-    NOT_REUSED   the process has answered its only request (native mode), or
-                 its compose mode is no longer used
+    NOT_REUSED   the process has answered its only request (native mode); or its
+                 compose mode was given up while it answered
     WORN         the process is too large, or has answered too many requests
     UNUSABLE     after an answer or a cancellation, the process did not become
                  ready again

@@ -75,9 +75,9 @@ def without_effect(settings: Settings) -> Sequence[str]:
         if settings.suspended_timeout != default.suspended_timeout.default:
             found.append(f"--suspended-timeout: {why}")
     if settings.server_tools and "web_search" not in settings.server_tools:
-        found.append("--server-tools: its other tools come with web_search only")
+        found.append("--server-tools: the other tools work only with web_search")
     if settings.server_tools and (settings.agent_tools or settings.compose == "native"):
-        found.append("--server-tools: the CLI sends no tool of the provider's itself")
+        found.append("--server-tools: native mode does not send the provider's tools")
     return found
 
 

@@ -7,8 +7,8 @@ from attrs import evolve
 from ccproxy.core.blocks import Block, Text
 from ccproxy.core.messages import MessagesRequest
 
-# The characters of the system prompt and of each block that are hashed. A whole image
-# would take milliseconds.
+# How many characters of the system prompt, and of each block's field, are hashed.
+# To hash a whole image would take milliseconds.
 _READ_CHARACTERS = 2**16
 _DIGEST_BYTES = 8
 

@@ -194,7 +194,7 @@ class WebSearch:
 class MessagesRequest:
     """A request to the model.
 
-    Attributes that are not the API's field of the same name:
+    Attributes that the API does not have, or that differ from its field of that name:
         model: the model's name in the client's request; empty: the configured model.
         system: the whole system prompt; empty: none.
         max_tokens: None: the client sets no limit.
@@ -205,9 +205,9 @@ class MessagesRequest:
         thinking_models: the full id of the model that made each thinking block in
             ``messages``, by the block's signature or data. A block that is not in it
             counts as made by the requested model.
-        thinking_prefixes: the hash of everything before each thinking block when it was
-            made, by the same keys. A block that is not in it counts as made after the
-            same conversation.
+        thinking_prefixes: a hash for each thinking block, by the same keys: the hash of
+            everything that was before the block when the model made it. Without a hash,
+            what is before the block counts as unchanged.
         web_searches: the wishes for web search; the backend grants the first one, or
             reports their fields as ignored.
         continues_pauses: whether an answer that the provider pauses (``pause_turn``) is
@@ -280,8 +280,8 @@ class Adjustments:
     """The paths of a client's fields that are changed or have no effect.
 
     The decoder of the request and the composer of its body record the paths. Each path
-    is recorded once. An empty path, of a part that the client has not sent, is not
-    recorded.
+    is recorded once. An empty path is not recorded: it belongs to a part of the request
+    that the client has not sent.
     """
 
     _ignored: dict[str, None] = field(init=False, factory=dict)

@@ -94,7 +94,8 @@ def _preformatted(event: LogEvent) -> LogEvent:
     """Format an event's fields with ``str.format_map`` if the format allows it.
 
     Twisted's own formatter is written in Python, because it supports ``{name()}``. It
-    takes 0.1 ms for a request's log line of nine fields, ten times as long.
+    takes 0.1 ms for a request's log line of nine fields, which is ten times as long as
+    ``str.format_map`` takes.
     """
     template = event.get("log_format")
     if not isinstance(template, str) or "(" in template or "log_flattened" in event:

@@ -1,7 +1,7 @@
 """The metrics of one server, in Prometheus' format.
 
-Each server has its own registry, so that an application can embed several servers, and
-has the global registry to itself. No metric is updated for each token.
+Each server has its own registry, so that an application can embed several servers and
+can use the global registry for its own metrics. No metric is updated for each token.
 
 The number of label values is bounded: neither clients nor the provider can increase it.
 A value from outside that is not in a fixed list is counted as ``other``, or not at all.
@@ -31,7 +31,7 @@ from ccproxy.web.observer import RequestObserver, RequestOutcome
 
 _OTHER = "other"
 _MOST_MODELS = 30
-# The number of answers, the most recent ones, that the gauge of the cache covers.
+# How many of the most recent answers the gauge `ccproxy_cache_read_ratio` covers.
 _CACHE_ANSWERS = 100
 # Values of `api_retry` messages of the CLI: docs/claude-cli-protocol.md, "Retries".
 _REASONS = frozenset(
@@ -312,7 +312,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         found = self.watched.probe_result
         version = Metric(
             "ccproxy_cli_conformance",
-            "1 for the state of the CLI's version: whether it fulfils the contract.",
+            "1 for the result of checking the CLI's version against the contract.",
             "gauge",
         )
         version.add_sample(version.name, {"standing": found.standing.value}, 1)

@@ -123,7 +123,11 @@ class Retention:
             StorageFailed: the database failed now; later failures are logged only.
         """
         looped = self._loop.start(_SWEEP_SECONDS, now=False)
-        looped.addErrback(lambda failure: self._log.failure("no more sweeps", failure))
+        looped.addErrback(
+            lambda failure: self._log.failure(
+                "the maintenance of the database ended", failure
+            )
+        )
         await self._clean()
 
     def stop(self) -> None:
@@ -205,7 +209,7 @@ class Retention:
 
 
 def _expire_responses(connection: Connection, before_seconds: float) -> int:
-    """Delete a batch of the responses from before a time; returns how many."""
+    """Delete a batch of the responses created before a time; returns how many."""
     old = connection.execute(
         select(responses.c.id)
         .where(

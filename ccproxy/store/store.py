@@ -45,7 +45,7 @@ class Store:
         keep_time: float | None,
         keep_size: int | None,
     ) -> None:
-        # Two servers in one process must have different names, too.
+        # The UUID names this server. Two servers in one process need different names.
         self.database = database = Database(url, uuid4().hex, reactor)
         self.usage = UsageLedger(database, reactor, wall_seconds)
         self.answers = StoredAnswers(database, reactor, wall_seconds, keep_size)

@@ -95,7 +95,7 @@ class Authenticator:
         """Check the key of a request; returns the key's id.
 
         Args:
-            headers: Azure's clients send the key as ``api-key``.
+            headers: the request's headers; Azure's clients send the key as ``api-key``.
             target: the request target. A key in its query is refused.
 
         Raises:

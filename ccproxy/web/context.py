@@ -164,9 +164,9 @@ class RequestServices:
 
 
 class IRequestContext(Interface):
-    """The component of a failed `Request` that has its `RequestContext`.
+    """The interface by which error handlers get the `RequestContext`.
 
-    Error handlers read it.
+    The context is set as a Twisted component of a `Request` that fails.
     """
 
 
@@ -310,7 +310,7 @@ class RequestContext:
 
     @contextmanager
     def following(self, answer: AnswerResult) -> Iterator[None]:
-        """Copy model and error of an answer when the block ends."""
+        """Copy an answer's model and error to this request when the ``with`` ends."""
         try:
             yield
         finally:

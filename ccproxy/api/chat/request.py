@@ -46,7 +46,7 @@ from ccproxy.core.messages import Adjustments, MessagesRequest
 _MOST_CHOICES = 128
 
 _NO_RESPONSES = "send all messages, or use `/v1/responses`"
-# The names of the limit of the answer's tokens; the first one that is given counts.
+# The fields that limit the answer's tokens; the first field that is given counts.
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _SEARCH = "web_search_options"
 # The Messages API has these fields, but some of its models refuse them.
@@ -235,7 +235,7 @@ def _decode_tools(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
     if request.functions:
         others = {
             "tool_choice": request.tool_choice,
-            # A message has one `function_call`.
+            # Has no effect: with `functions`, a message has at most one call.
             "parallel_tool_calls": request.parallel_tool_calls,
         }
         adjustments.ignore(*(n for n, v in others.items() if not asks_nothing(v)))

@@ -28,8 +28,8 @@ from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.blocks import ToolUse
 
-# The arguments of a complete call that has none. A call that was cut off does not get
-# them, because a client would run it.
+# What is sent for a complete call without arguments. It is not sent for a call that was
+# cut off, because a client would run that call.
 NO_ARGUMENTS = "{}"
 
 

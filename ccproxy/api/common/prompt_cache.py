@@ -2,7 +2,8 @@
 
 ==========================  ========================================================
 ``prompt_cache_options``    ``mode`` has OpenAI's meaning. ``ttl`` is a minimum: for
-                            ``30m`` and ``12h``, an hour is sent, the longest.
+                            ``30m`` and ``12h``, an hour is sent, because the
+                            provider has no longer time.
 ``prompt_cache_retention``  A maximum: for ``24h``, an hour is sent.
 ==========================  ========================================================
 

@@ -120,7 +120,7 @@ class ToolTable:
     def called_name(
         self, identity: ToolIdentity, at: str, adjustments: Adjustments
     ) -> str:
-        """The API's name of the called tool of a call in the history.
+        """The API's name of the tool that a call in the history calls.
 
         Args:
             identity: the tool, of this request or of an earlier request.
@@ -207,8 +207,8 @@ def function_call(
     Args:
         identifier: the client's id of the call.
         api_name: the tool's name in the request's `ToolTable`.
-        arguments: the JSON of the arguments; or undecoded JSON, which is the arguments,
-            or a string with the JSON of the arguments.
+        arguments: as text: the JSON of the arguments. As undecoded JSON: the arguments,
+            or a JSON string that contains the JSON of the arguments.
         at: the path of the call in the request.
         adjustments: records the path of arguments that are sent in another form.
         renamed: the request's names of the call's fields, below ``at``.

@@ -21,7 +21,7 @@ def _operation(operation_id: str, what: str) -> Operation:
     return Operation(
         id=operation_id,
         tag="passthrough",
-        summary=f"{what}, by another server: with `--passthrough`",
+        summary=f"{what}, from another server that `--passthrough` names",
         responses=_RESPONSES,
         errors=(NotFound, PassthroughFailed),
     )

@@ -9,11 +9,12 @@ the client has changed the last block of its request.
 
 All breakpoints of a request have the same time to live, the CLI's included.
 
-If two requests have the same name for a beginning, one of them can read what the other
-has written. Three beginnings end at a breakpoint: the system prompt with the tools, the
-request up to the previous question, and the whole request. The names of the last two
-also contain a hash of the settings, because a changed setting invalidates the cached
-messages.
+The provider caches beginnings of requests. This module gives each beginning a name that
+contains a hash of its content. A request can read from the cache what another request
+has written if both have a beginning with the same name. Three beginnings end at a
+breakpoint: the system prompt with the tools, the request up to the previous question,
+and the whole request. The names of the last two also contain a hash of the settings,
+because a changed setting invalidates the cached messages.
 
 Source: rules 14, 24, 33 and 41 to 45 of the Messages API;
 docs/cache.md, "Where the breakpoints are".

@@ -20,7 +20,7 @@ _TOKEN = re.compile(rb'("(?:[^"\\]++|\\.)*+")([ \t\r\n]*:)?|[{}]', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # JSON without a match has no number that the CLI changes.
 _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
-# A longer number matches in parts. `_as_printed` finds that the parts are changed.
+# Of a longer number, the first 400 digits match, which always count as changed.
 _NUMBER = re.compile(rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,400})?")
 _LARGEST_INTEGER = 2**53
 # A name that JavaScript takes for a list index: at most `_LARGEST_INDEX`.
@@ -145,7 +145,7 @@ def _shortest(value: float) -> str:
         return printed
     sign, digits = power[0], power[1:].lstrip("0")
     if sign == "-" and int(digits) < 7:
-        # Python prints exponents for numbers that JavaScript prints without.
+        # JavaScript prints such a number in full; Python prints it with an exponent.
         places = int(digits) + len(mantissa.lstrip("-").replace(".", "")) - 1
         return f"{value:.{places}f}"
     return f"{mantissa}e{sign}{digits}"

@@ -140,7 +140,7 @@ def _by_schema(
 
 
 def _typed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema; with ``type: object`` if it has no keyword that determines a type."""
+    """Add ``type: object`` to a schema without keywords that determine the type."""
     is_untyped = _TYPED.isdisjoint(schema)
     return {"type": "object", **schema} if is_untyped else schema
 

@@ -42,15 +42,16 @@ class ShapingPlan:
 
     Attributes:
         stops: stop sequences of white space, which the provider refuses.
-        demanded: the client's tools, one of which the model must call, if no
-            ``tool_choice`` enforces the call; empty: the provider enforces the call,
-            or no call is required.
+        demanded: the names of the client's tools. The model must call one of them, and
+            no ``tool_choice`` tells the provider so. Empty: the provider enforces the
+            call, or no call is required.
         answer_tool: the proxy's tool whose arguments are the answer.
         format_schema: the client's schema as JSON. The proxy checks the answer, because
             the provider may enforce only a part of the schema. None: no check.
         signed_parts: the number of parts of the answer that keep the signatures of
-            their thinking (see `ccproxy.claude.shaping.parts`). Others lose them,
-            because the provider would refuse thinking that follows a text of the proxy.
+            their thinking (see `ccproxy.claude.shaping.parts`). The other parts lose
+            the signatures, because the provider would refuse thinking that follows a
+            text of the proxy.
     """
 
     stops: tuple[str, ...] = ()
@@ -78,8 +79,8 @@ class ComposedBody:
         json: the JSON object that the CLI merges into its request.
         cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``: all breakpoints of a
             request must have one time to live; None: the CLI's default.
-        prefixes: the names of the beginnings that the prompt cache keeps, the longest
-            first (see `ccproxy.claude.body.cache`).
+        prefixes: names of the beginnings of the request that the provider caches, the
+            longest first (see `ccproxy.claude.body.cache`).
         client_path: translates a path in the provider's errors
             (``messages.3.content.1``, ``tools.2``) to the client's path; None: the
             client's request has no such part.

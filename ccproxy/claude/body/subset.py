@@ -48,9 +48,10 @@ class GrammarLimits:
     """The remainder of the provider's limits for all schemas of one request.
 
     Attributes:
-        tools: further strict tools.
-        optional: further properties that are not required.
-        unions: further schemas with ``anyOf`` or with a list of types.
+        tools: how many strict tools can still be added.
+        optional: how many properties that are not required can still be added.
+        unions: how many schemas with ``anyOf`` or with a list of types can still be
+            added.
     """
 
     tools: int = 20

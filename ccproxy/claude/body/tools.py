@@ -102,8 +102,8 @@ def without_strict(tools: Sequence[Tool], notes: Notes) -> tuple[Tool, ...]:
 def tools_for_calls(turns: Iterable[Turn]) -> list[Tool]:
     """One tool if the history has calls, for a request without tools.
 
-    It is the same tool whatever the history calls, because a tool for each name would
-    change with the next name, and the prompt cache begins with the tools.
+    The tool does not depend on the names that the history calls. Otherwise a call of
+    a new name would change the tools, and with them the start of the cached prompt.
 
     Source: rule 15 of the Messages API: calls without any tools were once refused.
     """

@@ -130,7 +130,7 @@ class TokenCounter:
         counted = await self._read(request)
         if not counted.text or not uses_cli:
             return _estimated(counted)
-        # The CLI counts a text in another form if it takes the text for its own.
+        # A text that the CLI would take for its own is changed; its count is not exact.
         text = distinct_system_prompt(counted.text)
         key = blake2b(f"{owner}\0{model}\0{text}".encode()).digest()
         tokens = self._known.get(key)

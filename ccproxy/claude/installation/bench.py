@@ -60,7 +60,7 @@ class ScriptedUpstream(Protocol):
 
     @property
     def client_version(self) -> str | None:
-        """The CLI's version, as its last request names it; None: it does not."""
+        """The CLI's version, as in its last request; None: the request has none."""
 
     @property
     def betas(self) -> Collection[str]:
@@ -189,7 +189,7 @@ class Bench:
         return self._worker
 
     async def _ready(self) -> "tuple[Worker, Deferred[bool]]":
-        """A ready worker; the Deferred: whether it is ready after the next question."""
+        """A ready worker. The Deferred fires after the next question: is it ready?"""
         worker = self._worker
         if worker is None or not worker.is_ready:
             await self.close()

@@ -66,7 +66,7 @@ class Conformance:
         prober: examines a binary.
         probe_results: stores results.
         clock: for the time of the next examination.
-        known: called when processes may be started again, or from another binary.
+        known: called when processes may be started again, or a new binary is used.
         decides: whether the prober has checks; if not, the examination only detects an
             unusable binary, and an option that the CLI does not know.
     """
@@ -112,7 +112,7 @@ class Conformance:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the binary in use was not found to be unusable."""
+        """False if the checks found that the binary in use is unusable."""
         return self.verdict is not BinaryVerdict.UNUSABLE
 
     @property

@@ -92,7 +92,10 @@ class CLIDiscovery:
             self.start()
 
     async def why_unknown(self, binary: BinaryID | None) -> str:
-        """Why no process of a binary has answered; empty: one has. Asks if needed."""
+        """Why no process of a binary has answered; empty: a process has answered.
+
+        Runs a discovery if no answer is known.
+        """
         if not self.knows(binary):
             # The CLI may have been installed or replaced since the last discovery.
             self.start()

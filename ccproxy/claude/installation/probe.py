@@ -22,8 +22,9 @@ from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
-# For the start and the decisive checks together, and for each other check.
+# For the start and the decisive checks together.
 _TIMEOUT_SECONDS = 20.0
+# For each of the remaining checks.
 _CHECK_SECONDS = 30.0
 
 
@@ -62,7 +63,7 @@ class Examination:
 
     @property
     def has_error_log(self) -> bool:
-        """Whether the CLI knows the option of the error log, after `decide`."""
+        """Whether the CLI has the option for an error log; known after `decide`."""
         return self._bench.launch.has_error_log
 
     async def decide(self) -> list[Finding]:
@@ -90,7 +91,7 @@ class Examination:
             if BEHAVIOURS[name].reaction in DECISIVE
         ]
         if self.version is not None:
-            # `open` refuses only versions that name themselves at the start.
+            # `open` checks the version only if the CLI reports it at the start.
             check_version(self.version)
         if not self.has_error_log:
             findings.append(Finding("error_log", NO_OPTION))
@@ -114,7 +115,7 @@ class Examination:
 
 
 async def difference_of(check: Any, bench: Bench) -> str:
-    """Run a check's coroutine; a failure or a timeout is its difference."""
+    """Run a check; returns the difference it found, or a failure or timeout as text."""
     made: Deferred[str] = Deferred.fromCoroutine(check)
     made.addTimeout(_CHECK_SECONDS, bench.context.clock)
     try:

@@ -54,7 +54,8 @@ def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> b
         "parent_tool_use_id": None,
         "session_id": "",
         "uuid": identifier,
-        # Without this field the CLI reads and sends `@/etc/passwd`, and runs `/clear`.
+        # Without this field, the CLI interprets the text: for `@/etc/passwd` it sends
+        # that file, and `/clear` is run as a command.
         "client_composed": True,
     }
     if not ask:
@@ -67,7 +68,7 @@ def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
 
 
 def _thinking_model(message: PromptMessage) -> str:
-    """The model that made a turn's thinking; the CLI sends the thinking to no other."""
+    """The model that made a turn's thinking; the CLI sends it only to that model."""
     for block in message.content:
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock):
             return block.model

@@ -50,7 +50,7 @@ def check_offered(
         tools: the client's tools.
         has_own: whether the CLI has tools of its own, too.
     """
-    # `NativeTurnDecoder` checks the CLI's tool for an answer that follows a schema.
+    # `TOOL` is the CLI's own, for structured output; `NativeTurnDecoder` checks it.
     wanted = {listed_as(tool.name) for tool in tools} - {TOOL}
     left_out = wanted - set(names)
     if left_out:

@@ -182,7 +182,7 @@ class NativePool:
         }
 
     def make_room(self) -> bool:
-        """Stop the longest suspended process; returns whether there was one."""
+        """Stop the process suspended first; returns whether there was one."""
         if not self._suspended:
             return False
         self._suspended.dismiss(StopReason.ROOM)

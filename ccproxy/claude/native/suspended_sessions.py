@@ -44,7 +44,7 @@ class SuspendedSessions:
         return len(self._places)
 
     def admit(self, session: Session, suspension: Suspension) -> None:
-        """Suspend a session; stops the longest suspended one if there are too many."""
+        """Suspend a session; too many: the session that was suspended first stops."""
         if self._limits.max_suspended == 0:
             self._retire(session, StopReason.NOT_REUSED)
             return
@@ -71,7 +71,7 @@ class SuspendedSessions:
         return None
 
     def dismiss(self, why: StopReason) -> None:
-        """Stop the longest suspended session, if there is one."""
+        """Stop the session that was suspended first, if there is one."""
         if self._places:
             self._leave(self._places[0], why)
 

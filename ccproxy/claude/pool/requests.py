@@ -103,7 +103,7 @@ class PendingAnswer(Generic[_Process]):
         self._expiry: IDelayedCall | None = None
         self._last_word: IDelayedCall | None = None
         self._check: Deferred[str | None] | None = None
-        # For the time of the first token; None: it has been measured.
+        # The kind of process, for the report of the first token; None: none yet.
         self._served: Served | None = None
         self._model = ""
         self._was_started = False

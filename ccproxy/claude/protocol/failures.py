@@ -36,9 +36,9 @@ from ccproxy.core.errors import (
 _SYNTHETIC_PREFIX = "API Error: "
 # Such as `API Error: 400 {"type":"error","error":{…}}`, or with the message alone.
 _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
-# The CLI's name, in each retry, for a connection that was refused, reset or lost.
+# What the CLI reports in each retry after a connection was refused, reset or lost.
 UNKNOWN = "unknown"
-# The CLI's name for the same failure at the end of the turn, where the CLI reports
+# What the CLI reports for the same failure at the end of the turn, where it reports
 # neither a status nor an error type.
 _SERVER_ERROR = "server_error"
 # The CLI's text for a connection that has received no byte for too long.

@@ -22,7 +22,7 @@ import msgspec
 from ccproxy.core.stream import Usage
 
 _NO_LOGIN = "none"
-# The names in `Init` that differ from the tool's name for the model (CLI 2.1.332).
+# Tools that `Init` lists under another name than the model sees (CLI 2.1.332).
 _LISTED_AS: Mapping[str, str] = {"Agent": "Task"}
 
 
@@ -230,7 +230,7 @@ class ModelInfo(msgspec.Struct, rename="camel"):
     supported_effort_levels: list[str] = []
 
 
-# The source of a subscription's login that `claude setup-token` has made.
+# The `token_source` of a subscription's token from `claude setup-token`.
 _PLANS_LOGIN = "CLAUDE_CODE_OAUTH_TOKEN"
 
 

@@ -144,8 +144,8 @@ def question(text: str, uuid: str) -> bytes:
             "parent_tool_use_id": None,
             "session_id": "",
             "uuid": uuid,
-            # Without this field the CLI reads and sends `@/etc/passwd`, and runs
-            # `/clear`.
+            # Without this field, the CLI interprets the text: for `@/etc/passwd` it
+            # sends that file, and `/clear` is run as a command.
             "client_composed": True,
         }
     )

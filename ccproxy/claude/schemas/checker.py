@@ -7,7 +7,7 @@ States of a job:
 
 ========  =========================================================================
 WAITING   the job is in the queue, until a helper is idle
-RUNNING   a helper has the job; if the helper ends by accident, WAITING again; once
+RUNNING   a helper has the job; WAITING again, but only once, if the helper ends early
 DONE      the answer or error was delivered, or the job was cancelled
 ========  =========================================================================
 """

@@ -11,8 +11,8 @@ KILLED    the end of the process
 ENDED     nothing
 ========  ===========================================  =======================
 
-A helper that does not begin its job, for example after a SIGSTOP, says nothing about
-the job. So another helper gets the job.
+If a helper does not begin its job, for example after a SIGSTOP, the cause is the helper
+and not the job. So another helper gets the job.
 """
 
 import os

@@ -6,8 +6,9 @@ Source: JSON Schema 2020-12 and older, "JSON Pointer fragment identifiers"; RFC 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# The keywords that hold subschemas. `items` and `dependencies` have several forms; a
-# keyword counts only if its value has the form of its group.
+# The keywords that hold subschemas, in three groups by the form of the value. The value
+# of `items` or `dependencies` can have several forms. So a keyword of a group counts
+# only if its value has the form of this group.
 # The value is a subschema.
 SINGLE = frozenset(
     (

@@ -68,7 +68,7 @@ def upgraded(schema: Any) -> Any:
 
 
 def _declared(schema: Any) -> Any:
-    """The schema; if it declares a draft, it declares draft 2020-12."""
+    """Replace the draft that a schema declares, if any, by draft 2020-12."""
     return {**schema, "$schema": _LATEST} if "$schema" in schema else schema
 
 

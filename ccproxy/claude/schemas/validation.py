@@ -61,8 +61,8 @@ class CompiledSchema:
 
         Returns:
             None if the instance satisfies the schema; otherwise the place and the
-            keyword, as a sentence without full stop. The sentence may quote the schema,
-            but quotes only names of properties of the instance.
+            keyword, as a sentence without full stop. The sentence may quote the schema.
+            Of the instance, the sentence quotes only names of properties.
         """
         try:
             value = msgspec.json.decode(instance)
@@ -94,7 +94,7 @@ def compile_schema(text: str) -> CompiledSchema:
         raise SchemaRefused((), "it must be an object or a boolean")
     draft = draft_of(document)
     if isinstance(document, dict) and "$schema" not in document:
-        # Many schemas of older drafts do not declare them.
+        # Many schemas of older drafts do not declare a draft.
         document = upgraded(document)
     _Reader(draft).read(document)
     # With its default registry, jsonschema would fetch remote references.

@@ -14,9 +14,12 @@ OPEN,    the end, cut short           the held events, then the end
 HELD
 OPEN,    the end of the first part    nothing; a second request: OPEN
 HELD
-OPEN,    the end of the second part   the first part's text, or the held events if
-HELD                                  there was no such text, then the end
+OPEN,    the end of the second part   the first part's text, then the end; the held
+HELD                                  events instead of the text if there was no text,
+                                      or if the second part has another call
 =======  ===========================  ================================================
+
+A part is the answer to one request to the provider.
 
 Where a provider enforces a call, the model writes no text before the call. Clients rely
 on this: some take text as the answer, and then fail.

@@ -1,5 +1,7 @@
 """Checks answers against a schema that the provider enforces only in part. Pure.
 
+A part is the answer to one request to the provider; an answer has at most two parts.
+
 =========  ===============================  ===========================================
 state      input                            passed on; next state
 =========  ===============================  ===========================================

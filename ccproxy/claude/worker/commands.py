@@ -52,7 +52,7 @@ _WHOLE_BYTES = 2**18
 # The CLI refuses this question without a request; older versions ignore shorter texts.
 _WARM_UP = "This is not to be asked of anybody."
 
-# The CLI asks the provider, and repeats a request that was refused for a while.
+# The time limit of a count. If the provider refuses it, the CLI tries for a while.
 _COUNT_SECONDS = 15.0
 
 _T = TypeVar("_T")

@@ -20,7 +20,7 @@ class Launches(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment variables of the CLI; one may limit the size of bodies."""
+        """The CLI's environment variables; a login in them may limit the body size."""
 
     def worker(self) -> LaunchSpec:
         """How a worker is started; raises `CCProxyError` if there is no CLI."""

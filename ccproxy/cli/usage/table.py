@@ -34,7 +34,7 @@ def table(
         report: the usage ledger's report.
         since: the first day, as ``2026-11-25``.
         now_seconds: the Unix time.
-        zone: the time zone for the end of a limit; None: the local time zone.
+        zone: the time zone in which reset times are shown; None: the local one.
         by: the field to group by; empty: all fields.
     """
     parts = [f"usage since {since}, days in UTC"]

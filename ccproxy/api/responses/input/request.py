@@ -45,7 +45,7 @@ from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Adjustments, MessagesRequest
 
 _SAMPLING = ("temperature", "top_p")
-# The names of the limit of the answer's tokens; the first one that is given counts.
+# The fields that limit the answer's tokens; the first field that is given counts.
 _LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 _decoder = exact_decoder(ResponsesRequest)

@@ -118,7 +118,7 @@ class InputTokens(msgspec.Struct):
 
 
 def response_id(identifier: str) -> str:
-    """The id of the response with an identifier."""
+    """The id of a response: ``resp_`` and the identifier."""
     return f"resp_{identifier}"
 
 
@@ -179,9 +179,11 @@ class OutputPart:
         prefix: the prefix of the item's id.
         kind: the type of the part.
         field: the name of the part's field with the text.
-        index: the name of the events' field with the part's position.
-        events: the middle of the names of the text's events.
-        part: the middle of the names of the part's events.
+        index: the field of an event that has the position of the part in its item.
+        events: ``output_text`` in ``response.output_text.delta``: the events about the
+            text.
+        part: ``content_part`` in ``response.content_part.added``: the events about the
+            part.
         extra: other fields of the delta events.
     """
 
@@ -335,7 +337,7 @@ class EventEncoder:
         return WireEvent(kind, b"".join((head, *response, tail)))
 
     def error(self, error: CCProxyError) -> WireEvent:
-        """Encode an error: flat, because some clients read the reason only here."""
+        """Encode an error. Some clients read its fields only if they are not nested."""
         about = {"code": error.code, "message": error.message, "param": error.param}
         return self.event("error", **about)
 

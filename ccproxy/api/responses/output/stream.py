@@ -137,7 +137,7 @@ class ResponseStream:
 
     @property
     def is_over(self) -> bool:
-        """Whether the answer has ended, so that only `conclude` must be called."""
+        """Whether the answer has ended, so that only `conclude` is still to call."""
         return self._phase is _Phase.OVER
 
     @property
