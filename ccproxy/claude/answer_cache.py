@@ -16,13 +16,12 @@ from msgspec import Raw
 
 from ccproxy.core.blocks import Block, Text, ToolUse
 
-# Estimated memory of a block without its JSON, and of an answer without its blocks.
 # Larger arguments are compared as they are. A model does not write so much, and to
 # decode them would block all other threads.
 _LARGE_BYTES = 2**18
-_BLOCK_BYTES = 300
 _LARGEST_INTEGER = 2**53
-_ENTRY_BYTES = 500
+# Estimated memory of a block without its JSON, and of an answer without its blocks.
+_BLOCK_BYTES, _ENTRY_BYTES = 300, 500
 _MOST_OF_ONE_KEY = 8
 
 

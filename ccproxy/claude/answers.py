@@ -297,7 +297,7 @@ def _is_signed(block: Block) -> bool:
 
 
 def _has_server_tool(blocks: Sequence[Block]) -> bool:
-    """Whether a block, such as that of a search, cannot come back from all clients."""
+    """Whether there is a block that some clients cannot send back, as of a search."""
     return any(isinstance(block.value, Opaque) for block in blocks)
 
 

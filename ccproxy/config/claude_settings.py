@@ -93,8 +93,8 @@ class ClaudeSettings(PoolLimits, NativeSettings, TurnTimeouts):
         metavar="TIME",
         parse=duration_or_none,
         default="5s",
-        help="time limit for waiting for another request of the same client that "
-        "begins alike, so that the beginning is read from the provider's prompt cache; "
+        help="how long a request waits for an earlier request of the same client that "
+        "begins alike, so that the provider reads the beginning from its prompt cache; "
         "0: no request waits",
     )
     server_tools: tuple[str, ...] = option(

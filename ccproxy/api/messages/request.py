@@ -7,8 +7,9 @@ that it needs. The provider reports errors in all other fields.
 `CLI_FIELDS`                   ignored: the CLI sets them itself
 ``thread``                     refused, with the error that Anthropic's SDKs expect
 `_REFUSED`                     refused
-``system``                     joined to one text, with empty lines between the blocks,
-                               which is reported; the blocks' breakpoints are ignored
+``system``                     the blocks are joined to one text, with empty lines
+                               between them; the path is reported. The blocks'
+                               breakpoints are ignored
 ``output_format``              becomes ``output_config.format``, its newer name
 thinking without signature     ignored: the provider cannot verify it
 any other field                sent unchanged

@@ -343,7 +343,8 @@ def _choice(
         request: the client's request.
         tools: the tools that are sent.
         notes: gets the path of a choice that is changed or left out.
-        is_offered: whether the client asks for the tools.
+        is_offered: whether the client's request leads to tools; otherwise ``tools`` has
+            only the tool that stands for calls in the history.
     """
     choice = request.tool_choice
     path = notes.name("tool_choice")

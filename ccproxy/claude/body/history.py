@@ -89,8 +89,8 @@ class HistoryRules:
         drops_thinking: whether all thinking is left out.
         models: the model that made each of the client's thinking blocks, by the
             block's signature or data; a missing block's model is unknown.
-        prefixes: the hash of everything before each thinking block when it was made, by
-            the same keys.
+        prefixes: a hash for each thinking block, by the same keys: the hash of
+            everything that was before the block when the model made it.
     """
 
     model: ModelRules

@@ -8,7 +8,8 @@ follows:
 ===========  ======================================================================
 REFUSED      no request is sent: the CLI counts as unusable
 NATIVE       every request is sent in native mode, which is slower
-REPLACED     the process is killed after such an answer, and another is started
+REPLACED     an answer that needs the behaviour costs the process: it is killed, and
+             another process is started
 REDUCED      answers are complete; the effort, a name, a figure or a text differs
 FAILS        requests that need it fail, with an error that says so
 ===========  ======================================================================
@@ -156,14 +157,14 @@ CONTRACT: tuple[Behaviour, ...] = (
     Behaviour(
         name="usage",
         what="the events of an answer have the provider's token counts",
-        loss="the usage of answers, for clients and in the figures",
+        loss="the usage of answers, for clients and in the metrics",
         section="Output",
         reaction=Reaction.REDUCED,
     ),
     Behaviour(
         name="cost",
         what="`result` has the cost of the process so far",
-        loss="the cost in the figures",
+        loss="the cost in the metrics",
         section="Output",
         reaction=Reaction.REDUCED,
     ),

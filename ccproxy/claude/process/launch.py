@@ -73,8 +73,8 @@ _FIXED = {
     "DISABLE_ERROR_REPORTING": "1",
     # With `--debug-to-stderr`: the provider's error messages, and no other output.
     "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",
-    # These keep files of this machine out of prompts; the first is also a second
-    # protection against `@path`.
+    # These keep files of this machine out of prompts. The first also protects against
+    # `@path`, in addition to `client_composed`.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
@@ -243,11 +243,11 @@ class LaunchSpec:
 
     @property
     def has_limited_servers(self) -> bool:
-        """Whether only some tools of a server of the operator's are on."""
+        """Whether one of the operator's MCP servers has only some of its tools on."""
         return any(not self._is_on(mcp_tool(name)) for name in self.operator_servers)
 
     def hides(self, server: str, tool: str) -> bool:
-        """Whether a tool of a server of the operator's is off."""
+        """Whether a tool of one of the operator's MCP servers is off."""
         name = mcp_tool(server)
         return not (self._is_on(name) or f"{name}__{tool}" in self.agent_tools)
 

@@ -42,7 +42,8 @@ from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InternalError
 
 _INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
-# The last body is removed after this time (in 14 ms), if no question replaces it.
+# The last body is removed after this time, if no question replaces it. That takes
+# the CLI 14 ms.
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
@@ -66,7 +67,7 @@ class Worker(HasWorkerState):
         clock = self._clock = context.clock
         self._writer = LineWriter(lambda data: self._process.send(data), clock)
         self._controls = ControlChannel(self._writer.send)
-        # A question's settings replace the operator's variable.
+        # A question's settings replace this variable; they repeat the operator's value.
         cache_ttl = launch.environment.get(CACHE_TTL)
         self._commands = Commands(self._controls, self._writer, self._clock, cache_ttl)
         self._reader = TurnReader(

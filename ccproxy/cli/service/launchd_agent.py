@@ -1,7 +1,9 @@
 """The property list of a launchd agent. Pure.
 
 launchd cannot read variables from a file. A shell reads the file, and then replaces
-itself with ccproxy. Source of the keys: launchd.plist(5).
+itself with ccproxy.
+
+Source: launchd.plist(5).
 """
 
 import plistlib

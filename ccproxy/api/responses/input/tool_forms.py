@@ -1,11 +1,13 @@
 """Converts tools of other shapes to the shape of Responses. Pure.
 
 ===============================  =================================================
-``{"function": {…}}``            the form of chat completions: without nesting
-``{"custom": {…}}``
-``type`` is absent               ``custom`` if there is a ``format``, else
+a tool with                      becomes
+===============================  =================================================
+``{"function": {…}}`` or         a tool without nesting; this is the form of chat
+``{"custom": {…}}``              completions
+no ``type``                      ``custom`` if there is a ``format``, else
                                  ``function``
-``type: custom``, with           a function: the form of the Messages API
+``type: custom``, and            a function; this is the form of the Messages API
 ``input_schema``
 ===============================  =================================================
 
