@@ -297,7 +297,7 @@ def _is_signed(block: Block) -> bool:
 
 
 def _has_server_tool(blocks: Sequence[Block]) -> bool:
-    """Whether there is a block that some clients cannot send back, as of a search."""
+    """Whether there is a block, such as a search, that some clients never send back."""
     return any(isinstance(block.value, Opaque) for block in blocks)
 
 

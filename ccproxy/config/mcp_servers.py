@@ -96,7 +96,10 @@ def _decoded(
 
 
 def _server_of(tool: str, names: Iterable[str], path: Path) -> str:
-    """The server of a name; the longest one, as a server's name may contain ``__``."""
+    """The server to which the name of a tool belongs.
+
+    If several fit, it is the longest, because a server's name may contain ``__``.
+    """
     fitting = [each for each in names if is_tool_of(tool, each)]
     if not fitting:
         raise SettingsError(

@@ -141,7 +141,7 @@ def postgresql_url(text: str) -> str:
 
 
 def some_of(*words: str) -> Callable[[str], tuple[str, ...]]:
-    """A parser for some of these words, separated by commas; empty: no words."""
+    """A parser for some of ``words``, separated by commas; an empty text: no words."""
 
     def parse(text: str) -> tuple[str, ...]:
         given = tuple(word.strip().lower() for word in text.split(",") if word.strip())

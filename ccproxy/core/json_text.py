@@ -16,7 +16,7 @@ _QUOTE = b'"'
 
 
 def _pieces(json: bytes) -> Iterator[tuple[int, int, int]]:
-    """For each string: where the text before it, the string and the rest begin."""
+    """For each string: the start of the text before it, its own start, and its end."""
     place, length = 0, len(json)
     while place < length:
         begin = json.find(_QUOTE, place)

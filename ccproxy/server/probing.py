@@ -176,7 +176,7 @@ class ProbeUpstream:
         return _REPLIES[answer](self._moment)
 
     def _moment(self) -> "Deferred[None]":
-        """Fires when even a busy CLI has taken the limit on its requests."""
+        """Fires when even a busy CLI has acknowledged the limit on its requests."""
         waiting: Deferred[None] = deferLater(self._reactor, _MOMENT_SECONDS)
         self._waiting.add(waiting)
         waiting.addErrback(lambda failure: failure.trap(CancelledError) and None)

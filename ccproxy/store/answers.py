@@ -240,7 +240,7 @@ def _find(
 
 
 def _expire(connection: Connection, before_seconds: float) -> int:
-    """Delete a batch of the answers from before a time; returns how many."""
+    """Delete a batch of the answers created before a time; returns how many."""
     # Skip locked rows: another server is deleting them.
     old = connection.execute(
         select(answers.c.id)

@@ -236,8 +236,8 @@ class WebSocket:
                 if self._connection.state is ConnectionState.REMOTE_CLOSING:
                     self._write(event.response())
                 elif self._connection.state is ConnectionState.OPEN:
-                    # If its state is OPEN, wsproto reports a protocol error of the peer
-                    # with this event.
+                    # In the state OPEN, wsproto uses this event to report that the peer
+                    # has violated the protocol.
                     self._write(CloseConnection(event.code, "protocol error"))
                 self._close_connection()
 

@@ -2,8 +2,8 @@
 
 ==========================  ========================================================
 ``prompt_cache_options``    ``mode`` has OpenAI's meaning. ``ttl`` is a minimum: for
-                            ``30m`` and ``12h``, an hour is sent, because the
-                            provider has no longer time.
+                            ``30m`` and ``12h``, an hour is sent, which is the
+                            longest time that the provider takes.
 ``prompt_cache_retention``  A maximum: for ``24h``, an hour is sent.
 ==========================  ========================================================
 

@@ -97,7 +97,7 @@ _OPUS_4 = evolve(_GEN_4, max_output_tokens=32_000)
 _GEN_3_5 = evolve(_GEN_4, thinking=_forms(), max_output_tokens=8_192)
 _GEN_3 = evolve(_GEN_3_5, max_output_tokens=4_096)
 
-# The rules by family. The first row whose version is not above the model's applies.
+# The rules by family. The first row with a version up to the model's version applies.
 _ROWS: dict[str, Sequence[tuple[Version, ModelRules]]] = {
     "fable": [((5, 1), _FABLE_5_1), ((5, 0), _FABLE_5)],
     "mythos": [((5, 1), _FABLE_5_1), ((5, 0), _FABLE_5)],

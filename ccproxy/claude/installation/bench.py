@@ -189,7 +189,10 @@ class Bench:
         return self._worker
 
     async def _ready(self) -> "tuple[Worker, Deferred[bool]]":
-        """A ready worker. The Deferred fires after the next question: is it ready?"""
+        """A ready worker, and a Deferred that tells whether it becomes ready again.
+
+        The Deferred fires after the next question.
+        """
         worker = self._worker
         if worker is None or not worker.is_ready:
             await self.close()

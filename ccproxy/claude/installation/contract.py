@@ -8,7 +8,7 @@ follows:
 ===========  ======================================================================
 REFUSED      no request is sent: the CLI counts as unusable
 NATIVE       every request is sent in native mode, which is slower
-REPLACED     an answer that needs the behaviour costs the process: it is killed, and
+REPLACED     after an answer that needs the behaviour, the process is killed, and
              another process is started
 REDUCED      answers are complete; the effort, a name, a figure or a text differs
 FAILS        requests that need it fail, with an error that says so

@@ -44,7 +44,7 @@ class SuspendedSessions:
         return len(self._places)
 
     def admit(self, session: Session, suspension: Suspension) -> None:
-        """Suspend a session; too many: the session that was suspended first stops."""
+        """Suspend a session; if there are too many, stop the one suspended first."""
         if self._limits.max_suspended == 0:
             self._retire(session, StopReason.NOT_REUSED)
             return

@@ -52,7 +52,8 @@ _WHOLE_BYTES = 2**18
 # The CLI refuses this question without a request; older versions ignore shorter texts.
 _WARM_UP = "This is not to be asked of anybody."
 
-# The time limit of a count. If the provider refuses it, the CLI tries for a while.
+# The time limit of a count. If the provider refuses to count, the CLI asks again for a
+# while.
 _COUNT_SECONDS = 15.0
 
 _T = TypeVar("_T")

@@ -42,8 +42,7 @@ from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InternalError
 
 _INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
-# The last body is removed after this time, if no question replaces it. That takes
-# the CLI 14 ms.
+# The last body is removed after this time, if no question replaces it.
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
