@@ -22,6 +22,7 @@ Start = Callable[..., RunningProxy]
 _URL, _KEY, _OWN_KEY = "http://127.0.0.1:8080/", "demo", "choose-a-secret"
 # What no test runs as it is: it installs, starts a server that stays, or is all tests.
 _NOT_RUN = (
+    "git clone REPOSITORY_URL ccproxy && cd ccproxy",
     "python3 -m venv .venv && .venv/bin/pip install -q '.[claude]' && "
     ".venv/bin/ccproxy --demo",
     "pipx install '.[claude]' && ccproxy --demo",
