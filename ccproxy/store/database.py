@@ -98,12 +98,19 @@ class Database:
         finally:
             self._opening.release()
 
-    async def close(self) -> None:
-        """Wait for running calls, then close; a failure to close is logged."""
-        self._is_stopped = True
+    async def settle(self) -> None:
+        """Wait for running calls, and for calls that begin meanwhile."""
         limit = self._reactor.callLater(_CLOSE_SECONDS, self._give_up)
         while self._under_way:
             await DeferredList(list(self._under_way))
+        if limit.active():
+            limit.cancel()
+
+    async def close(self) -> None:
+        """Wait for running calls, then close; a failure to close is logged."""
+        self._is_stopped = True
+        await self.settle()
+        limit = self._reactor.callLater(_CLOSE_SECONDS, self._give_up)
         try:
             if self._engines is not None:
                 engines, self._engines = self._engines, None

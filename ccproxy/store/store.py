@@ -73,6 +73,8 @@ class Store:
         """Write all data in memory, wait for running calls, and close the database."""
         self.retention.stop()
         await self.answers.stop()
+        # A request ends, and reports its usage, after its last call has ended.
+        await self.database.settle()
         await self.usage.stop()
         await self.database.close()
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from threading import Event
 from typing import Any
 
 import pytest
@@ -351,3 +352,20 @@ async def test_old_conversations_are_deleted_by_age_and_size(stores: Stores) -> 
     await small.usage.flush()
     await small.retention._clean()
     assert [name for name, _ in await _conversations(small)] == ["newest"]
+
+
+@ensureDeferred
+async def test_usage_of_a_request_that_ends_during_the_stop_is_written(
+    stores: Stores,
+) -> None:
+    store = await stores.start()
+    goes_on = Event()
+    request = Deferred.fromCoroutine(
+        store.database.read(lambda connection: goes_on.wait(10))
+    )
+    request.addCallback(lambda _: store.usage.add(*WHO, ONE))
+    stopped = Deferred.fromCoroutine(store.stop())
+    goes_on.set()
+    await stopped
+    [(_, totals)] = (await (await stores.start()).usage.report(TODAY)).lines
+    assert totals == ONE
