@@ -38,7 +38,7 @@ _NAMED = tuple(
 )
 
 
-def _of_today(options: Mapping[str, Any]) -> dict[str, Any]:
+def of_today(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with which an older CLI is asked for today's models."""
     if "CCPROXY_TEST_CLAUDE" not in os.environ:
         return dict(options)
@@ -68,7 +68,7 @@ def shared(
         home,
         claude_bin=claude,
         probe_results=probe_results,
-        **_of_today({}),
+        **of_today({}),
     )
     pytest_twisted.blockon(Deferred.fromCoroutine(server.examined()))
     yield server, upstream
@@ -97,7 +97,7 @@ def modules_own(
         home,
         claude_bin=claude,
         probe_results=probe_results,
-        **_of_today(options),
+        **of_today(options),
     )
     pytest_twisted.blockon(Deferred.fromCoroutine(server.examined()))
     yield server
@@ -157,7 +157,7 @@ def proxy(
             return server
         if not fresh and modules_own and options == request.module.SHARED:
             return modules_own
-        own = {"claude_bin": claude, "spares": 0, **_of_today(options)}
+        own = {"claude_bin": claude, "spares": 0, **of_today(options)}
         running.append(
             start_proxy(
                 _REACTOR, upstream, tmp_path, probe_results=probe_results, **own

@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
+from tests.e2e.conftest import of_today
 from tests.support.raw import connect, request
 from tests.support.server import (
     KEY,
@@ -85,8 +86,8 @@ def unasked(
     """What comes of `NEXT` in a process that was asked nothing before."""
     _, upstream = shared
     home = tmp_path_factory.mktemp("home")
-    options = {"claude_bin": claude, "probe_results": probe_results, **SHARED}
-    server = start_proxy(reactor, upstream, home, **options)
+    options = {"probe_results": probe_results, **of_today(SHARED)}
+    server = start_proxy(reactor, upstream, home, claude_bin=claude, **options)
     upstream.script(answer("fine"))
     asked = Deferred.fromCoroutine(send(server, upstream, NEXT))
     seen: tuple[int, Any, list[Any]] = blockon(asked)
