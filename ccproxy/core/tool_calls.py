@@ -1,4 +1,4 @@
-"""Makes tool names and arguments of calls that the Messages API accepts. Pure.
+"""Makes tool names, ids and arguments of calls that the Messages API accepts. Pure.
 
 A name has 1 to 128 letters, digits, _ and -. Arguments are a JSON object:
 
@@ -108,3 +108,27 @@ def hashed_name(name: str) -> str:
 def sound_id(identifier: str) -> str:
     """Make a valid id of a call: ``_`` for other characters; never empty."""
     return _NOT_IN_NAMES.sub("_", identifier[:_LONGEST_ID]) or "call"
+
+
+class UniqueIds:
+    """Makes the ids of a request's calls valid and unique.
+
+    Equal histories get equal ids.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._tries: dict[str, int] = {}
+
+    def take(self, identifier: str) -> str:
+        """The id itself if it is valid and free; otherwise a similar id."""
+        base = candidate = sound_id(identifier)
+        while not self.is_free(candidate):
+            self._tries[base] = self._tries.get(base, 1) + 1
+            candidate = f"{base}-{self._tries[base]}"
+        self._taken.add(candidate)
+        return candidate
+
+    def is_free(self, candidate: str) -> bool:
+        """Whether no other call can be confused with a call of this id."""
+        return candidate not in self._taken

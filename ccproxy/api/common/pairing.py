@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Adjustments, Message
-from ccproxy.core.tool_calls import sound_id
+from ccproxy.core.tool_calls import UniqueIds
 
 _ASSISTANT, _USER = "assistant", "user"
 # The end of errors about calls and results that do not match.
@@ -278,21 +278,16 @@ def _refuse_unanswered(calls: Iterable[_Call], param: str) -> None:
         )
 
 
+@frozen
 class _Ids:
-    """Makes ids of calls that the API accepts. Equal histories get equal ids."""
+    """Makes unique ids, and reports the ids that differ from the client's ids."""
 
-    def __init__(self, adjustments: Adjustments) -> None:
-        self._adjustments = adjustments
-        self._taken: set[str] = set()
-        self._tries: dict[str, int] = {}
+    adjustments: Adjustments
+    unique: UniqueIds = field(factory=UniqueIds)
 
     def take(self, identifier: str, at: str) -> str:
-        """The client's id if it is valid and not yet taken, or else a similar id."""
-        base = candidate = sound_id(identifier.strip(NO_ID))
-        while candidate in self._taken:
-            self._tries[base] = self._tries.get(base, 1) + 1
-            candidate = f"{base}-{self._tries[base]}"
-        self._taken.add(candidate)
-        if candidate != identifier and at:
-            self._adjustments.adjust(at)
-        return candidate
+        """The client's id if it is valid and free, or else a similar id."""
+        taken = self.unique.take(identifier.strip(NO_ID))
+        if taken != identifier and at:
+            self.adjustments.adjust(at)
+        return taken

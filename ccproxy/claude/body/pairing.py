@@ -16,26 +16,9 @@ from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.blocks import Block, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.tool_calls import sound_id
+from ccproxy.core.tool_calls import UniqueIds
 
 _REPAIR = "; the server's option --repair-histories repairs such a conversation"
-
-
-class UniqueIds:
-    """Makes the ids of a request's calls unique."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._tries: dict[str, int] = {}
-
-    def take(self, identifier: str) -> str:
-        """The id itself if it is valid and new; otherwise a similar id."""
-        base = candidate = sound_id(identifier)
-        while candidate in self._taken:
-            self._tries[base] = self._tries.get(base, 1) + 1
-            candidate = f"{base}-{self._tries[base]}"
-        self._taken.add(candidate)
-        return candidate
 
 
 @define

@@ -107,7 +107,7 @@ class Conformance:
     @property
     def verdict(self) -> BinaryVerdict:
         """The result for the binary in use."""
-        used = self._in_force
+        used = self._current
         return BinaryVerdict.UNKNOWN if used is None else used.verdict
 
     @property
@@ -118,19 +118,19 @@ class Conformance:
     @property
     def why(self) -> str:
         """The reason for a bad verdict, one clause."""
-        used = self._in_force
+        used = self._current
         return "" if used is None else used.why
 
     @property
     def result(self) -> ProbeResult:
         """What the checks of the binary in use have found."""
-        used = self._in_force
+        used = self._current
         return ProbeResult() if used is None else used.result
 
     @property
     def binary(self) -> BinaryID | None:
         """The binary in use; None: none was found."""
-        used = self._in_force
+        used = self._current
         return None if used is None else used.binary
 
     @property
@@ -149,7 +149,7 @@ class Conformance:
         return launch.binary_id is None or launch.binary_id == self.binary
 
     @property
-    def _in_force(self) -> ExaminedBinary | None:
+    def _current(self) -> ExaminedBinary | None:
         """The binary in use; but if it is bad, a new one that is being examined."""
         used, new = self._used, self._new
         if used is not None and (used.is_good or new is None or not new.is_examining):
@@ -220,10 +220,10 @@ class Conformance:
         """
         while True:
             self.look()
-            used = self._in_force
+            used = self._current
             if used is not None and used.is_good and has_processes():
                 break
-            if self.check_usable():
+            if self._may_start():
                 break
             waiter: Deferred[None] = Deferred(self._waiting.remove)
             self._waiting.append(waiter)
@@ -240,7 +240,11 @@ class Conformance:
             CCProxyError: the binary cannot be used, or is gone.
         """
         self.look()
-        used = self._in_force
+        return self._may_start()
+
+    def _may_start(self) -> bool:
+        """What `check_usable` returns, after a look at the place of the binary."""
+        used = self._current
         if used is None:
             return True
         if used.verdict is BinaryVerdict.UNUSABLE and used.error is not None:
@@ -277,7 +281,7 @@ class Conformance:
         Args:
             launch: how a CLI with all options is started.
         """
-        used = self._in_force
+        used = self._current
         if used is None:
             return launch
         return evolve(

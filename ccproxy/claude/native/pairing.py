@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from attrs import evolve
+from typing_extensions import override
 
 from ccproxy.claude.native.prompt import (
     Block,
@@ -18,7 +19,7 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
 )
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.tool_calls import sound_id
+from ccproxy.core.tool_calls import UniqueIds
 
 # The CLI takes `a_2` for another name of `a` and drops one of the results (2.1.330).
 _NUMBERED = re.compile(r"_\d+$")
@@ -70,7 +71,7 @@ def _compare(waiting: Counter[str], results: Counter[str], param: str) -> None:
 def _with_unique_ids(
     messages: Sequence[PromptMessage],
 ) -> tuple[PromptMessage, ...]:
-    ids = _Ids()
+    ids = _IdsForCLI()
     names: dict[str, deque[str]] = {}
     renamed: list[PromptMessage] = []
     for message in messages:
@@ -90,30 +91,28 @@ def _with_unique_ids(
     return tuple(renamed)
 
 
-class _Ids:
-    """Makes ids that the Messages API accepts and the CLI does not confuse."""
+class _IdsForCLI(UniqueIds):
+    """Makes unique ids that the CLI does not confuse."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        super().__init__()
         self._stems: set[str] = set()
-        self._tries: dict[str, int] = {}
 
+    @override
     def take(self, identifier: str) -> str:
-        """The id itself if no other call has it; otherwise a similar id."""
-        base = candidate = sound_id(identifier)
-        while self._is_ambiguous(candidate):
-            self._tries[base] = self._tries.get(base, 1) + 1
-            candidate = f"{base}-{self._tries[base]}"
-        self._taken.add(candidate)
-        stem = _NUMBERED.sub("", candidate)
-        if stem != candidate:
+        taken = super().take(identifier)
+        stem = _NUMBERED.sub("", taken)
+        if stem != taken:
             self._stems.add(stem)
-        return candidate
+        return taken
 
-    def _is_ambiguous(self, candidate: str) -> bool:
+    @override
+    def is_free(self, candidate: str) -> bool:
         stem = _NUMBERED.sub("", candidate)
         return (
-            candidate in self._taken or stem in self._taken or candidate in self._stems
+            super().is_free(candidate)
+            and super().is_free(stem)
+            and candidate not in self._stems
         )
 
 

@@ -1,4 +1,4 @@
-"""The service as its manager starts it: program, arguments, variables. Pure.
+"""The service as its manager starts it: program, arguments, variables.
 
 Secrets are not arguments, because other local users can see a command line. The API key
 is in a file. Other secrets are variables of the service.
@@ -120,7 +120,7 @@ def _absolute(option: Option, flag: str, text: str) -> str:
     """The value, with an absolute path in place of a relative one."""
     if option.parse is Path:
         is_name = option.flag == "claude-bin" and os.sep not in text
-        return text if is_name else os.path.abspath(text)  # pure
+        return text if is_name else os.path.abspath(text)
     if option.flag == "listen" and _RELATIVE.search(text):
         raise SettingsError(
             f"--{flag}: a path in {text!r} is relative, but a service has another "
