@@ -21,8 +21,9 @@ client.
 Every tool call is a call of a client's tool, whatever its name and the stop reason are.
 
 The CLI begins a message once for the question, once for each ``api_retry``, and once
-more if the provider failed before the first block. Any other message answers a request
-that the proxy did not make.
+more after an answer that was cut: before its first block by all versions, after a
+complete block by 2.1.251 to 2.1.268. Any other message answers a request that the proxy
+did not make.
 
 Source: docs/claude-cli-protocol.md, "Ends", "Requests of its own" and "Retries".
 """
@@ -196,8 +197,8 @@ class TurnDecoder(FallibleTurn):
         if self._phase is TurnPhase.OVER or isinstance(event, MessageStopEvent):
             if self._phase is TurnPhase.STREAMING:
                 self._phase = TurnPhase.CUT
-                # If no block began, the CLI repeats the request without a record.
-                self._may_begin = not self._blocks
+                # The CLI may repeat the request without a record.
+                self._may_begin = True
             return []
         if self._phase is TurnPhase.WAITING:
             return self._not_begun()
@@ -355,6 +356,7 @@ class TurnDecoder(FallibleTurn):
     def _continued_by_cli(self) -> list[Event]:
         """Take the user's turn by which the CLI asks the model to continue."""
         self._asks_again = True
+        self._may_begin = False
         if self._phase in (TurnPhase.STREAMING, TurnPhase.CUT):
             # The CLI keeps the incomplete answer; the next message would be another
             # answer.

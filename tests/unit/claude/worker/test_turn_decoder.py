@@ -432,7 +432,6 @@ def test_an_answer_that_is_cut_comes_again() -> None:
     turn = TurnDecoder(NOW)
     receive(turn, message_start(), block_start(), text("on"), block_stop())
     assert receive(turn, MESSAGE_STOP) == []
-    assert not is_expected(turn, message_start("msg_2"))
     assert receive(turn, api_retry(1, None, "unknown")) == [
         UpstreamRetry("unknown", 1, 1.5005)
     ]
@@ -441,11 +440,27 @@ def test_an_answer_that_is_cut_comes_again() -> None:
     assert not is_expected(turn, message_start("msg_3"))
 
 
-def test_cut_before_anything_was_said_it_comes_again_without_a_word() -> None:
+@pytest.mark.parametrize(
+    "cut",
+    [
+        (message_start(),),
+        # 2.1.251 to 2.1.268 repeat the request even after a complete block.
+        (*ANSWER,),
+        (*ANSWER, message_delta(None)),
+    ],
+)
+def test_cut_it_comes_again_without_a_word(cut: Sequence[Line]) -> None:
     turn = TurnDecoder(NOW)
-    receive(turn, message_start(), MESSAGE_STOP)
+    receive(turn, *cut, MESSAGE_STOP)
     assert receive(turn, message_start("msg_2")) == [Restarted(), STARTED]
     assert not is_expected(turn, message_start("msg_3"))
+
+
+def test_an_answer_that_the_cli_continues_has_no_second_message() -> None:
+    turn = TurnDecoder(NOW)
+    receive(turn, *ANSWER, MESSAGE_STOP, NUDGE)
+    assert turn.is_over
+    assert not is_expected(turn, message_start("msg_2"))
 
 
 def test_a_message_that_nobody_asked_for() -> None:
