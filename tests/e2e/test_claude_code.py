@@ -12,6 +12,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
+from ccproxy.claude.installation.contract import is_newer
 from ccproxy.claude.process.binary import find_claude
 from ccproxy.server.scripted_reply import Reply, ScriptedBlock
 from tests.support.server import KEY, RunningProxy, Upstream, answer
@@ -205,7 +206,7 @@ def _calling(identifier: str, name: str, arguments: Mapping[str, Any]) -> Reply:
 
 
 @ensureDeferred
-async def test_its_context_is_counted_and_the_models_are_found(
+async def test_its_context_is_counted(
     proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
 ) -> None:
     upstream.api.count_tokens = lambda _: 1234
@@ -220,6 +221,16 @@ async def test_its_context_is_counted_and_the_models_are_found(
     models = {count.body["model"] for count in upstream.counts}
     assert all(model.startswith("claude-opus") for model in models)
     assert upstream.bodies == []
+
+
+@ensureDeferred
+async def test_the_models_are_found(proxy: Start, claude: Path, tmp_path: Path) -> None:
+    version = subprocess.run(
+        [claude, "--version"], check=True, capture_output=True, text=True
+    ).stdout
+    if is_newer("2.1.257", version):
+        pytest.skip("2.1.252 and older do not ask for the list of models")
+    await run(claude, proxy(), tmp_path, "/context", "--model", "opus")
     kept = (tmp_path / "theirs" / ".claude").rglob("*models*.json")
     [models] = [json.loads(file.read_text()) for file in kept]
     assert "claude-opus" in json.dumps(models)
