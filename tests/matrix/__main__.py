@@ -1,122 +1,140 @@
-"""Runs ``ccproxy conformance`` on published versions of the CLI, and writes the table.
+"""Tests published versions of the CLI, and writes the results to docs/cli-versions.md.
 
-``python -m tests.matrix [--e2e] FOLDER [VERSION …]``: FOLDER has a folder for each
-version, with the program ``claude`` in it. A version that is not there is fetched with
-npm. Without versions, all versions in FOLDER are checked. The table replaces the one in
-docs/cli-versions.md. With ``--e2e``, the end-to-end tests are run afterwards on each
-supported version, and an update of the CLI from each one to the newest. Exit status 1:
-a version that is supported falls short, or a test fails.
+A version is checked with ``ccproxy conformance``. For ``--e2e``, all end-to-end tests
+are run with it, too, and an update of the CLI from it to the newest version in FOLDER.
 """
 
+import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ccproxy.claude.installation.contract import CONTRACT, is_newer
 from ccproxy.claude.process.binary import OLDEST_VERSION
+from tests.matrix import table
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli-versions.md"
 PACKAGE = "@anthropic-ai/claude-code-linux-x64"
-BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
-_SECONDS = 300
-_OLDEST = ".".join(map(str, OLDEST_VERSION))
+_CHECK_SECONDS = 300
 
 
-def fetch(folder: Path, version: str) -> None:
-    """Fetch the program of a version."""
+def numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version, to compare it with another one."""
+    return tuple(map(int, version.split(".")))
+
+
+def published() -> Sequence[str]:
+    """All supported versions that npm has."""
+    command = ["npm", "view", PACKAGE, "versions", "--json"]
+    versions = json.loads(
+        subprocess.run(command, check=True, capture_output=True).stdout
+    )
+    return [each for each in versions if numbers(each) >= OLDEST_VERSION]
+
+
+def program(folder: Path, version: str) -> Path:
+    """The program of a version; fetched with npm if it is not in the folder."""
     place = folder / version
-    place.mkdir(parents=True, exist_ok=True)
-    command = ["npm", "pack", "--silent", f"{PACKAGE}@{version}"]
-    done = subprocess.run(command, cwd=place, check=True, capture_output=True)
-    archive = place / done.stdout.decode().split()[-1]
-    with tarfile.open(archive) as files:
-        member = files.getmember("package/claude")
-        member.name = "claude"
-        files.extract(member, place, filter="data")
-    archive.unlink()
-    (place / "claude").chmod(0o755)
+    if not (place / "claude").exists():
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "pack", "--silent", f"{PACKAGE}@{version}"]
+        done = subprocess.run(command, cwd=place, check=True, capture_output=True)
+        archive = place / done.stdout.decode().split()[-1]
+        with tarfile.open(archive) as files:
+            member = files.getmember("package/claude")
+            member.name = "claude"
+            files.extract(member, place, filter="data")
+        archive.unlink()
+        (place / "claude").chmod(0o755)
+    return place / "claude"
 
 
 def check(binary: Path) -> Mapping[str, Any]:
-    """The document of ``ccproxy conformance``; with ``error`` if there is none."""
+    """The document of ``ccproxy conformance``; only ``error`` if there is none."""
     command = [
-        *(sys.executable, "-c", "from ccproxy.cli.entry import main; main()"),
-        *("conformance", "--json", "--claude-bin", str(binary)),
+        *(sys.executable, "-m", "ccproxy", "conformance", "--json"),
+        *("--claude-bin", str(binary)),
     ]
-    done = subprocess.run(command, check=False, capture_output=True, timeout=_SECONDS)
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, timeout=_CHECK_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {_CHECK_SECONDS} seconds"}
     try:
         found: Mapping[str, Any] = json.loads(done.stdout)
     except ValueError:
-        return {"error": done.stderr.decode().strip().splitlines()[-1]}
+        lines = done.stderr.decode().strip().splitlines()
+        return {"error": lines[-1] if lines else f"exit status {done.returncode}"}
     return found
 
 
-def is_supported(version: str) -> bool:
-    """Whether the proxy starts this version."""
-    return not is_newer(_OLDEST, version)
-
-
-def passes_e2e(binary: Path, newest: Path) -> bool:
-    """Whether all end-to-end tests pass with a version."""
+def run_end_to_end(binary: Path, newest: Path) -> str:
+    """The result of all end-to-end tests: ``526 passed, 3 skipped``."""
+    report = binary.parent / "end-to-end.xml"
+    report.unlink(missing_ok=True)
     named = {"CCPROXY_TEST_CLAUDE": str(binary), "CCPROXY_NEWER_CLAUDE": str(newest)}
-    command = [sys.executable, "-m", "pytest", "-q", "tests/e2e"]
-    done = subprocess.run(command, check=False, env={**os.environ, **named})
-    print(f"{binary}: end-to-end tests: status {done.returncode}", flush=True)
-    return done.returncode == 0
-
-
-def row(version: str, found: Mapping[str, Any]) -> str:
-    """A row of the table."""
-    if "error" in found:
-        return f"| {version} | refused | | |"
-    passed = sum(each["verdict"] == "ok" for each in found["checks"])
-    lacks = [
-        f"`{each['name']}` ({each['verdict']}: {each['difference']})"
-        for each in found["checks"]
-        if each["verdict"] != "ok"
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "tests/e2e"),
+        f"--junitxml={report}",
     ]
-    result = found["standing"] if is_supported(version) else "refused"
-    count = f"{passed} of {len(CONTRACT)}"
-    return f"| {version} | {result} | {count} | {', '.join(lacks) or 'nothing'} |"
-
-
-def table(rows: Sequence[str]) -> str:
-    """The table, with its date."""
-    date = datetime.now(UTC).date().isoformat()
-    head = "| version | result | checks passed | what it lacks |\n|---|---|---|---|"
-    return f"{BEGIN}\nRun on {date}.\n\n{head}\n" + "\n".join(rows) + f"\n{END}"
+    done = subprocess.run(command, check=False, env={**os.environ, **named})
+    if not report.exists():
+        return f"failed: exit status {done.returncode}"
+    return table.end_to_end(report.read_text())
 
 
 def main() -> int:
-    has_e2e = "--e2e" in sys.argv
-    folder, *versions = [each for each in sys.argv[1:] if each != "--e2e"]
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    named = versions or [path.name for path in place.iterdir() if path.is_dir()]
-    rows, is_well = [], True
-    ordered = sorted(set(named), key=lambda v: [*map(int, v.split("."))])
+    """Exit status 1: a supported version falls short, or a test failed."""
+    arguments = parsed()
+    folder: Path = arguments.folder
+    named = {*arguments.versions, *arguments.end_to_end}
+    if arguments.published:
+        named.update(published())
+    ordered = sorted(named, key=numbers)
+    newest = program(folder, ordered[-1])
+    date = datetime.now(UTC).date().isoformat()
+    has_failed = False
     for version in ordered:
-        if not (place / version / "claude").exists():
-            fetch(place, version)
-        found = check(place / version / "claude")
-        is_well &= bool(found.get("ok", False)) or not is_supported(version)
-        rows.append(row(version, found))
-        print(rows[-1], flush=True)
-    text = PAGE.read_text()
-    pattern = re.compile(f"{BEGIN}.*{END}", re.DOTALL)
-    PAGE.write_text(pattern.sub(lambda _: table(rows), text))
-    for version in filter(is_supported, ordered) if has_e2e else ():
-        is_well &= passes_e2e(
-            place / version / "claude", place / ordered[-1] / "claude"
-        )
-    return 0 if is_well else 1
+        binary = program(folder, version)
+        row = table.read(PAGE.read_text()).get(version, table.Row(version))
+        row = table.checked(row, check(binary), date)
+        if version in arguments.end_to_end:
+            row = replace(row, end_to_end=run_end_to_end(binary, newest))
+        has_failed |= row.has_failed
+        print(row, flush=True)
+        rows = {**table.read(PAGE.read_text()), version: row}
+        PAGE.write_text(table.write(PAGE.read_text(), rows.values()))
+    return int(has_failed)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser.add_argument(
+        "folder",
+        type=Path,
+        help="has the program of each version as VERSION/claude; what is missing is "
+        "fetched with npm",
+    )
+    parser.add_argument("versions", nargs="*", default=[], metavar="VERSION")
+    parser.add_argument(
+        "--published", action="store_true", help="check all supported versions of npm"
+    )
+    parser.add_argument(
+        "--e2e",
+        dest="end_to_end",
+        nargs="+",
+        default=[],
+        metavar="VERSION",
+        help="also run the end-to-end tests with these versions",
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
