@@ -1,5 +1,6 @@
 """Ctrl-C while the program starts: exit status 130, and nothing is printed."""
 
+import signal
 import subprocess
 import sys
 
@@ -35,7 +36,12 @@ main()
 
 def _run(script: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        (sys.executable, "-c", script), capture_output=True, check=False, timeout=60
+        (sys.executable, "-c", script),
+        capture_output=True,
+        check=False,
+        timeout=60,
+        # The tests themselves may run in the background, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
