@@ -16,17 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ccproxy.claude.process.binary import OLDEST_VERSION
 from tests.matrix import table
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli-versions.md"
 PACKAGE = "@anthropic-ai/claude-code-linux-x64"
 _CHECK_SECONDS = 300
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """The numbers of a version, to compare it with another one."""
-    return tuple(map(int, version.split(".")))
 
 
 def published() -> Sequence[str]:
@@ -35,7 +29,7 @@ def published() -> Sequence[str]:
     versions = json.loads(
         subprocess.run(command, check=True, capture_output=True).stdout
     )
-    return [each for each in versions if numbers(each) >= OLDEST_VERSION]
+    return [each for each in versions if table.is_supported(each)]
 
 
 def program(folder: Path, version: str) -> Path:
@@ -85,7 +79,8 @@ def run_end_to_end(binary: Path, newest: Path) -> str:
         f"--junitxml={report}",
     ]
     done = subprocess.run(command, check=False, env={**os.environ, **named})
-    if not report.exists():
+    # 0: all passed, 1: some failed; any other status is no result.
+    if done.returncode not in (0, 1) or not report.exists():
         return f"failed: exit status {done.returncode}"
     return table.end_to_end(report.read_text())
 
@@ -97,7 +92,7 @@ def main() -> int:
     named = {*arguments.versions, *arguments.end_to_end}
     if arguments.published:
         named.update(published())
-    ordered = sorted(named, key=numbers)
+    ordered = sorted(named, key=table.numbers)
     newest = program(folder, ordered[-1])
     date = datetime.now(UTC).date().isoformat()
     has_failed = False
@@ -106,7 +101,8 @@ def main() -> int:
         row = table.read(PAGE.read_text()).get(version, table.Row(version))
         row = table.checked(row, check(binary), date)
         if version in arguments.end_to_end:
-            row = replace(row, end_to_end=run_end_to_end(binary, newest))
+            result = run_end_to_end(binary, newest)
+            row = replace(row, end_to_end=f"{result} ({date})")
         has_failed |= row.has_failed
         print(row, flush=True)
         rows = {**table.read(PAGE.read_text()), version: row}

@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from ccproxy.claude.installation.contract import CONTRACT, is_newer
+from ccproxy.claude.installation.contract import CONTRACT
 from ccproxy.claude.process.binary import OLDEST_VERSION
 
 BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
@@ -19,7 +19,6 @@ _HEAD = (
     "| version | result | checks passed | what it lacks | checked on "
     "| end-to-end tests |\n|---|---|---|---|---|---|\n"
 )
-_OLDEST = ".".join(map(str, OLDEST_VERSION))
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,14 @@ class Row:
         return "| " + " | ".join((*cells, self.end_to_end)) + " |"
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version, to compare it with another one."""
+    return tuple(map(int, version.split(".")))
+
+
 def is_supported(version: str) -> bool:
     """Whether the proxy starts this version."""
-    return not is_newer(_OLDEST, version)
+    return numbers(version) >= OLDEST_VERSION
 
 
 def read(page: str) -> dict[str, Row]:
@@ -63,7 +67,7 @@ def read(page: str) -> dict[str, Row]:
 
 def write(page: str, rows: Iterable[Row]) -> str:
     """The page with these rows, the oldest version first."""
-    ordered = sorted(rows, key=lambda row: [*map(int, row.version.split("."))])
+    ordered = sorted(rows, key=lambda row: numbers(row.version))
     table = f"{BEGIN}\n{_HEAD}" + "".join(f"{row}\n" for row in ordered) + END
     return re.sub(f"{BEGIN}.*{END}", lambda _: table, page, flags=re.DOTALL)
 
